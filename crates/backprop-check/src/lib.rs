@@ -1,0 +1,1 @@
+//! Test tools of the backprop training engine: gradient checker, random graphs, plan checker

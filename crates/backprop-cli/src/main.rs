@@ -1,0 +1,3 @@
+//! The `backprop` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Graph, reverse-mode differentiation, passes, planner and executors of the backprop training engine

@@ -1,0 +1,1 @@
+//! Data sources, formats, order and batching of the backprop training engine

@@ -1,0 +1,1 @@
+//! A training engine for neural networks: layers, losses, optimizers, training, checkpoints
