@@ -1,1 +1,15 @@
-//! CPU kernels of the backprop training engine, on plain memory: knows no graph
+//! CPU kernels of the backprop training engine, on plain memory: knows no graph.
+//!
+//! A kernel is *planned* once from shapes, element types and instruction set, and then run every step through the one trait
+//! [`Kernel`]: stages separated by barriers, each stage a number of independent tasks. The decomposition into tasks and the
+//! order of every floating-point operation are pure functions of (shape, dtype) — never of thread count, cache size, timing or
+//! vector width — so results are identical bits on any number of threads and on AVX2 and AVX-512.
+
+mod dtype;
+mod isa;
+mod kernel;
+pub mod pool;
+
+pub use dtype::DType;
+pub use isa::Isa;
+pub use kernel::Kernel;

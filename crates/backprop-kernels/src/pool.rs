@@ -1,0 +1,1 @@
+//! The thread pool: a persistent team, a cheap barrier, asleep when idle.
