@@ -1,0 +1,270 @@
+//! IDX files: the format of MNIST and its relatives.
+//!
+//! Four bytes `00 00 type rank`, then `rank` sizes as big-endian u32, then the values, row-major,
+//! big-endian. The format is described at the end of the MNIST page by LeCun, Cortes and Burges.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::open::Input;
+use crate::split::Halves;
+use crate::{Classes, Column, DataError, InMemory, Values};
+
+/// Contents of an IDX file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Idx {
+    /// What the file is called in messages.
+    pub name: String,
+    /// Sizes; the first is the number of samples.
+    pub sizes: Vec<usize>,
+    /// The values. Signed bytes are widened to 16 bits; f64 is rounded to f32.
+    pub values: Values,
+}
+
+/// Most classes that labels without names may have: more is taken for damage.
+const MAX_CLASSES: usize = 1 << 20;
+
+/// Reads an IDX file, gzipped or not.
+///
+/// # Errors
+/// A file that cannot be read, is not IDX, is cut short or too long. Sizes are checked against the
+/// length of the file before memory is taken.
+pub fn read(path: &Path) -> Result<Idx, DataError> {
+    decode(Input::file(path)?)
+}
+
+/// Decodes the bytes of an IDX file, gzipped or not; `name` stands in messages.
+///
+/// # Errors
+/// As [`read`].
+///
+/// ```
+/// use backprop_data::{Values, idx};
+///
+/// let file = idx::parse("labels", &[0, 0, 8, 1, 0, 0, 0, 3, 7, 0, 2])?;
+/// assert_eq!((file.sizes, file.values), (vec![3], Values::U8(vec![7, 0, 2])));
+/// # Ok::<(), backprop_data::DataError>(())
+/// ```
+pub fn parse(name: &str, bytes: &[u8]) -> Result<Idx, DataError> {
+    decode(Input::bytes(name, bytes)?)
+}
+
+/// Joins images (or other inputs) and labels to a data set with the columns `image` and `label`.
+///
+/// Images without a channel axis get one: `[n, height, width]` has samples of shape
+/// `[height, width, 1]`. Classes are numbered up to the largest label unless they are given.
+///
+/// # Errors
+/// Different numbers of rows, labels that are not one whole number per row, or outside the classes.
+pub fn dataset(
+    name: &str,
+    images: Idx,
+    labels: Idx,
+    classes: Option<Classes>,
+) -> Result<InMemory, DataError> {
+    if labels.sizes.len() != 1 || matches!(labels.values, Values::F32(_)) {
+        let found = match labels.values {
+            Values::F32(_) => format!("real numbers of sizes {:?}", labels.sizes),
+            _ => format!("sizes {:?}", labels.sizes),
+        };
+        let file = labels.name;
+        return Err(DataError::NotLabels { file, found });
+    }
+    if images.sizes[0] != labels.sizes[0] {
+        return Err(DataError::RowsDiffer {
+            first: images.name,
+            first_rows: images.sizes[0],
+            second: labels.name,
+            second_rows: labels.sizes[0],
+        });
+    }
+    let classes = match classes {
+        Some(classes) => classes,
+        None => count_classes(&labels)?,
+    };
+    check_labels(&labels, classes.count())?;
+    let mut shape = images.sizes[1..].to_vec();
+    if shape.len() == 2 {
+        shape.push(1);
+    }
+    InMemory::new(name)
+        .with_column(Column::input("image", &shape), images.values)?
+        .with_column(Column::label("label", classes), labels.values)
+}
+
+/// Joins training and test files to data sets of the same classes.
+pub(crate) fn pair(
+    name: &str,
+    train: (Idx, Idx),
+    test: (Idx, Idx),
+    classes: Option<Classes>,
+) -> Result<Halves, DataError> {
+    if train.0.sizes[1..] != test.0.sizes[1..] {
+        return Err(DataError::ShapesDiffer {
+            first: train.0.name,
+            first_shape: train.0.sizes[1..].to_vec(),
+            second: test.0.name,
+            second_shape: test.0.sizes[1..].to_vec(),
+        });
+    }
+    let classes = match classes {
+        Some(classes) => classes,
+        None => count_classes(&train.1)?,
+    };
+    let train = dataset(name, train.0, train.1, Some(classes.clone()))?;
+    let test = dataset(&format!("{name} (test)"), test.0, test.1, Some(classes))?;
+    Ok((Arc::new(train), Arc::new(test)))
+}
+
+fn count_classes(labels: &Idx) -> Result<Classes, DataError> {
+    let values = (0..labels.values.len()).filter_map(|i| labels.values.integer(i));
+    let largest = values.max().unwrap_or(0);
+    let count = usize::try_from(largest).unwrap_or(0).saturating_add(1);
+    check_labels(labels, count.min(MAX_CLASSES))?;
+    Ok(Classes::numbered(count))
+}
+
+/// The same check as that of a column, but the message names the file.
+fn check_labels(labels: &Idx, count: usize) -> Result<(), DataError> {
+    let values = (0..labels.values.len()).filter_map(|i| labels.values.integer(i));
+    for (row, value) in values.enumerate() {
+        if !usize::try_from(value).is_ok_and(|v| v < count) {
+            return Err(DataError::OutOfRange {
+                data: labels.name.clone(),
+                what: "label",
+                value,
+                row,
+                count,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn decode(mut input: Input) -> Result<Idx, DataError> {
+    let (element, sizes) = header(&mut input)?;
+    let bytes = body(&mut input, element, &sizes)?;
+    let name = input.name;
+    let values = element.values(bytes);
+    Ok(Idx {
+        name,
+        sizes,
+        values,
+    })
+}
+
+/// Element types of the format, by their code.
+#[derive(Clone, Copy)]
+enum Element {
+    U8 = 0x08,
+    I8 = 0x09,
+    I16 = 0x0b,
+    I32 = 0x0c,
+    F32 = 0x0d,
+    F64 = 0x0e,
+}
+
+impl Element {
+    const ALL: [Element; 6] = [
+        Element::U8,
+        Element::I8,
+        Element::I16,
+        Element::I32,
+        Element::F32,
+        Element::F64,
+    ];
+
+    fn size(self) -> usize {
+        match self {
+            Element::U8 | Element::I8 => 1,
+            Element::I16 => 2,
+            Element::I32 | Element::F32 => 4,
+            Element::F64 => 8,
+        }
+    }
+
+    fn values(self, bytes: Vec<u8>) -> Values {
+        match self {
+            Element::U8 => Values::U8(bytes),
+            Element::I8 => Values::I16(big_endian(&bytes, |b| i8::from_be_bytes(b).into())),
+            Element::I16 => Values::I16(big_endian(&bytes, i16::from_be_bytes)),
+            Element::I32 => Values::I32(big_endian(&bytes, i32::from_be_bytes)),
+            Element::F32 => Values::F32(big_endian(&bytes, f32::from_be_bytes)),
+            Element::F64 => Values::F32(big_endian(&bytes, |b| f64::from_be_bytes(b) as f32)),
+        }
+    }
+}
+
+fn big_endian<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let (elements, _) = bytes.as_chunks::<N>();
+    elements.iter().map(|&e| convert(e)).collect()
+}
+
+/// Bytes before the sizes.
+const MAGIC_LEN: usize = 4;
+
+fn header(input: &mut Input) -> Result<(Element, Vec<usize>), DataError> {
+    let magic = exactly(input, 0, MAGIC_LEN)?;
+    let (code, rank) = (magic[2], usize::from(magic[3]));
+    let element = Element::ALL.into_iter().find(|&e| e as u8 == code);
+    let (Some(element), 0, 0, 1..) = (element, magic[0], magic[1], rank) else {
+        return Err(DataError::IdxMagic {
+            file: input.name.clone(),
+            found: u32::from_be_bytes([magic[0], magic[1], magic[2], magic[3]]),
+        });
+    };
+    let sizes = exactly(input, MAGIC_LEN, 4 * rank)?;
+    let sizes = big_endian(&sizes, |b| u32::from_be_bytes(b) as usize);
+    Ok((element, sizes))
+}
+
+/// The next `count` bytes of a header of which `before` bytes are read.
+fn exactly(input: &mut Input, before: usize, count: usize) -> Result<Vec<u8>, DataError> {
+    let bytes = input.take(count)?;
+    if bytes.len() == count {
+        return Ok(bytes);
+    }
+    Err(DataError::HeaderCut {
+        file: input.name.clone(),
+        expected: before + count,
+        found: before + bytes.len(),
+    })
+}
+
+fn body(input: &mut Input, element: Element, sizes: &[usize]) -> Result<Vec<u8>, DataError> {
+    let needed = sizes
+        .iter()
+        .try_fold(element.size(), |n, &size| n.checked_mul(size))
+        .filter(|&n| n > 0 && n < usize::MAX);
+    let Some(expected) = needed else {
+        return Err(DataError::IdxSizes {
+            file: input.name.clone(),
+            offset: MAGIC_LEN,
+            sizes: sizes.to_vec(),
+        });
+    };
+    let header = MAGIC_LEN + 4 * sizes.len();
+    let file = input.name.clone();
+    let length = |found: String| DataError::IdxLength {
+        file,
+        sizes: sizes.to_vec(),
+        element: element.size(),
+        header,
+        expected,
+        found,
+    };
+    let bound = input.bound.saturating_sub(header as u64);
+    if expected as u64 > bound {
+        return Err(length(match input.packed {
+            true => format!("room for {bound} at most (gzip)"),
+            false => format!("{bound}"),
+        }));
+    }
+    // One byte more than expected shows a file that is too long and makes gzip check its sum.
+    let bytes = input.take(expected + 1)?;
+    match bytes.len() {
+        n if n == expected => Ok(bytes),
+        n if n > expected => Err(length(format!("more than {expected}"))),
+        n => Err(length(n.to_string())),
+    }
+}

@@ -1,0 +1,189 @@
+//! Where data come from, as a configuration names it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Classes, DataError, Dataset, Parts, embedded, idx, split, synthetic, text};
+
+/// A data source: the Rust value and the `[data]` table of a configuration are one definition,
+/// told apart by the key `source`.
+///
+/// ```
+/// use backprop_data::Source;
+///
+/// let source: Source = toml::from_str("source = 'text'\npath = 'notes.txt'\nsequence = 64")?;
+/// assert!(matches!(source, Source::Text { sequence: 64, .. }));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Source {
+    /// Fashion-MNIST, embedded: see [`fashion`](crate::fashion).
+    Fashion,
+    /// UCI digits, embedded: see [`digits`](crate::digits).
+    Digits,
+    /// Hamlet and Macbeth, embedded, as windows of characters: see [`text::dataset`].
+    Shakespeare {
+        /// Characters per sample.
+        #[serde(default = "default_sequence")]
+        sequence: usize,
+        /// Characters from one sample to the next; by default `sequence`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<usize>,
+        /// Share of the samples, from the end, that is the test part.
+        #[serde(default = "default_text_test")]
+        test: f64,
+    },
+    /// The characters of a text file, gzipped or not: see [`text::dataset`].
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Characters per sample.
+        #[serde(default = "default_sequence")]
+        sequence: usize,
+        /// Characters from one sample to the next; by default `sequence`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<usize>,
+        /// Share of the samples, from the end, that is the test part.
+        #[serde(default = "default_text_test")]
+        test: f64,
+    },
+    /// IDX files, gzipped or not: see [`idx::dataset`].
+    Idx(IdxFiles),
+    /// Made-up clusters of points: see [`synthetic::clusters`].
+    Clusters {
+        /// Number of points.
+        rows: usize,
+        /// Coordinates of a point.
+        features: usize,
+        /// Number of classes.
+        classes: usize,
+        /// Seed of the points.
+        #[serde(default)]
+        seed: u64,
+        /// Share of the rows that is the test part.
+        #[serde(default = "default_test")]
+        test: f64,
+    },
+}
+
+/// IDX files of one data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdxFiles {
+    /// Images or other inputs of the training part.
+    pub images: PathBuf,
+    /// Labels of the training part.
+    pub labels: PathBuf,
+    /// Images of the test part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_images: Option<PathBuf>,
+    /// Labels of the test part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_labels: Option<PathBuf>,
+    /// Share of the rows that is the test part where no test files are given.
+    #[serde(default = "default_test")]
+    pub test: f64,
+    /// Names of the classes; without them the classes are numbered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+}
+
+fn default_sequence() -> usize {
+    64
+}
+
+fn default_text_test() -> f64 {
+    0.1
+}
+
+fn default_test() -> f64 {
+    0.2
+}
+
+impl Source {
+    /// Reads the data. Relative paths are taken from `base`, the folder of the configuration.
+    /// The test part does not depend on a run's seed; a validation part is split off by
+    /// [`Parts::with_validation`].
+    ///
+    /// # Errors
+    /// Files that are missing, damaged or do not fit together, settings out of range.
+    pub fn load(&self, base: &Path) -> Result<Parts, DataError> {
+        match self {
+            Source::Fashion => embedded::fashion(),
+            Source::Digits => embedded::digits(),
+            Source::Shakespeare {
+                sequence,
+                stride,
+                test,
+            } => windows(
+                "Shakespeare",
+                &embedded::shakespeare()?,
+                *sequence,
+                *stride,
+                *test,
+            ),
+            Source::Text {
+                path,
+                sequence,
+                stride,
+                test,
+            } => {
+                let path = base.join(path);
+                let name = path.display().to_string();
+                windows(&name, &text::read(&path)?, *sequence, *stride, *test)
+            }
+            Source::Idx(files) => files.load(base),
+            &Source::Clusters {
+                rows,
+                features,
+                classes,
+                seed,
+                test,
+            } => {
+                let data = synthetic::clusters(rows, features, classes, seed)?;
+                Parts::shuffled(Arc::new(data)).with_test(test, split::TEST_SEED)
+            }
+        }
+    }
+}
+
+impl IdxFiles {
+    fn load(&self, base: &Path) -> Result<Parts, DataError> {
+        let read = |path: &PathBuf| idx::read(&base.join(path));
+        let name = base.join(&self.images).display().to_string();
+        let classes = (!self.classes.is_empty()).then(|| Classes::named(&self.classes));
+        let train = (read(&self.images)?, read(&self.labels)?);
+        let incomplete = |given, missing| Err(DataError::Incomplete { given, missing });
+        match (&self.test_images, &self.test_labels) {
+            (Some(images), Some(labels)) => {
+                let test = (read(images)?, read(labels)?);
+                let (train, test) = idx::pair(&name, train, test, classes)?;
+                Ok(Parts::shuffled(train).with_test_set(test))
+            }
+            (None, None) => {
+                let data = idx::dataset(&name, train.0, train.1, classes)?;
+                Parts::shuffled(Arc::new(data)).with_test(self.test, split::TEST_SEED)
+            }
+            (Some(_), None) => incomplete("test_images", "test_labels"),
+            (None, Some(_)) => incomplete("test_labels", "test_images"),
+        }
+    }
+}
+
+/// Windows of characters, split from the end. Windows that share a target with the next part are
+/// left out.
+fn windows(
+    name: &str,
+    text: &str,
+    sequence: usize,
+    stride: Option<usize>,
+    test: f64,
+) -> Result<Parts, DataError> {
+    let stride = stride.unwrap_or(sequence);
+    let data: Arc<dyn Dataset> = Arc::new(text::dataset(name, text, sequence, stride)?);
+    let gap = sequence.div_ceil(stride) - 1;
+    Parts::in_order(data, gap).with_test(test, split::TEST_SEED)
+}

@@ -1,0 +1,73 @@
+//! Made-up data for tests and first experiments: a pure function of their settings.
+
+use crate::order::mix;
+use crate::{Classes, Column, DataError, InMemory};
+
+/// Clusters of points around one centre per class, easily told apart.
+///
+/// Columns: `point` of shape `[features]`, `label`. Centres lie in `[-2, 2]` per feature; points
+/// deviate by about 0.5. Labels go round: row `i` has class `i mod classes`.
+///
+/// # Errors
+/// A number that is 0.
+pub fn clusters(
+    rows: usize,
+    features: usize,
+    classes: usize,
+    seed: u64,
+) -> Result<InMemory, DataError> {
+    nonzero([("rows", rows), ("features", features), ("classes", classes)])?;
+    let centre = |class: usize, j: usize| 4.0 * uniform(seed, 0, class * features + j) - 2.0;
+    let value = |i: usize| {
+        let class = (i / features) % classes;
+        centre(class, i % features) + 0.5 * bell(seed, 1, i)
+    };
+    let values: Vec<f32> = (0..rows * features).map(value).collect();
+    let labels: Vec<i32> = (0..rows).map(|row| (row % classes) as i32).collect();
+    InMemory::new("synthetic clusters")
+        .with_column(Column::input("point", &[features]), values)?
+        .with_column(Column::label("label", Classes::numbered(classes)), labels)
+}
+
+/// A linear law with noise: `value = Σ wⱼ · pointⱼ + 1 + noise · ε`, weights in `[-1, 1]`, points
+/// and ε of deviation 1.
+///
+/// Columns: `point` of shape `[features]`, `value`.
+///
+/// # Errors
+/// A number that is 0.
+pub fn linear(rows: usize, features: usize, noise: f32, seed: u64) -> Result<InMemory, DataError> {
+    nonzero([("rows", rows), ("features", features)])?;
+    let points: Vec<f32> = (0..rows * features).map(|i| bell(seed, 1, i)).collect();
+    let value = |(row, point): (usize, &[f32])| {
+        let terms = point.iter().enumerate();
+        let law: f32 = terms
+            .map(|(j, x)| (2.0 * uniform(seed, 0, j) - 1.0) * x)
+            .sum();
+        law + 1.0 + noise * bell(seed, 2, row)
+    };
+    let values: Vec<f32> = points.chunks(features).enumerate().map(value).collect();
+    InMemory::new("synthetic linear law")
+        .with_column(Column::input("point", &[features]), points)?
+        .with_column(Column::target("value", &[]), values)
+}
+
+fn nonzero<const N: usize>(numbers: [(&'static str, usize); N]) -> Result<(), DataError> {
+    match numbers.into_iter().find(|&(_, n)| n == 0) {
+        Some((what, _)) => Err(DataError::Zero { what }),
+        None => Ok(()),
+    }
+}
+
+/// A number in `[0, 1)` of 24 bits.
+fn uniform(seed: u64, stream: u64, i: usize) -> f32 {
+    let bits = mix(mix(mix(seed) ^ stream) ^ i as u64);
+    (bits >> 40) as f32 / (1_u32 << 24) as f32
+}
+
+/// Mean 0, variance 1, nearly normal: twelve uniform numbers less 6. It needs no logarithm, whose
+/// last bit would differ between platforms.
+fn bell(seed: u64, stream: u64, i: usize) -> f32 {
+    let sum: f32 = (0..12).map(|k| uniform(seed, stream, 12 * i + k)).sum();
+    sum - 6.0
+}
