@@ -6,6 +6,7 @@
 //! vector width — so results are identical bits on any number of threads and on AVX2 and AVX-512.
 
 mod dtype;
+pub mod gemm;
 mod isa;
 mod kernel;
 pub mod pool;

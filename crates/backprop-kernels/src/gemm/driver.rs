@@ -1,0 +1,708 @@
+//! The stages of a product: pack what several blocks share, compute blocks, combine the parts of a split sum.
+
+use std::sync::Arc;
+
+use super::epilogue::Epilogue;
+use super::micro::{Micro, Tile};
+use super::plan::{Block, Extents, Private, SMALL};
+use super::source::{Rows, Source, Strided};
+use super::{KC, round64};
+
+/// Elements a packing or combining task moves: about 20 µs.
+const MOVED: usize = 1 << 16;
+
+/// How a block gets one of its operands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// Read in place.
+    Direct,
+    /// Packed by the block that needs it, into scratch.
+    Private,
+    /// Packed once, in the first stage, into the workspace.
+    Shared,
+}
+
+/// One operand of the product.
+pub(crate) struct Side {
+    pub source: Box<dyn Source>,
+    pub operand: usize,
+    pub mode: Mode,
+}
+
+/// Where results go; with an epilogue only the tiles' coordinates matter.
+#[derive(Clone)]
+pub(crate) struct Output {
+    pub offset: isize,
+    pub batch: Strided,
+    pub row: Strided,
+    pub col: Strided,
+    /// Rows as the epilogue counts them, if they are not those of the product.
+    pub logical_row: Option<(usize, Strided)>,
+}
+
+/// A planned batched product of two sources.
+pub(crate) struct Driver {
+    x: Extents,
+    micro: &'static Micro,
+    block: Block,
+    a: Side,
+    b: Side,
+    out: Output,
+    epilogue: Option<Arc<dyn Epilogue>>,
+    splits: usize,
+    units_per_task: usize,
+    /// Registers are stored to the output itself, without a tile in between.
+    in_place: bool,
+}
+
+/// Rectangle of one batch of the output.
+#[derive(Clone, Copy)]
+struct Area {
+    batch: usize,
+    row0: usize,
+    rows: usize,
+    col0: usize,
+    cols: usize,
+}
+
+/// Memory of a running task.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    pub operands: &'a [*mut u8],
+    pub workspace: *mut u8,
+    pub scratch: *mut u8,
+}
+
+/// An operand of a block for one chunk: panels in packed form, or strides.
+#[derive(Clone, Copy)]
+struct View {
+    at: *const f32,
+    /// (row, term) strides of an operand read in place.
+    strides: Option<(isize, isize)>,
+}
+
+impl Driver {
+    pub fn new(
+        x: Extents,
+        micro: &'static Micro,
+        mut a: Side,
+        mut b: Side,
+        out: Output,
+        epilogue: Option<Arc<dyn Epilogue>>,
+    ) -> Driver {
+        let private = match (a.mode, b.mode) {
+            (Mode::Private, Mode::Private) => Private::Both,
+            (Mode::Shared, _) => Private::B,
+            _ => Private::A,
+        };
+        let mut block = Block::choose(x, micro, private);
+        block.m = block.m.max(1);
+        let (row_blocks, col_blocks) = (x.m.div_ceil(block.m), x.n.div_ceil(block.n));
+        let small = x.multiply_adds() <= SMALL;
+        for (side, users) in [(&mut a, col_blocks), (&mut b, row_blocks)] {
+            let users = if side.source.is_shared_by_batches() {
+                users * x.batch
+            } else {
+                users
+            };
+            if side.mode == Mode::Shared && (small || users < 2) {
+                side.mode = Mode::Private;
+            }
+        }
+        let splits = x.splits();
+        let in_place = epilogue.is_none()
+            && splits == 1
+            && (out.col.uniform() == Some(1) || x.n == 1)
+            && out.row.uniform().is_some();
+        let mut driver = Driver {
+            x,
+            micro,
+            block,
+            a,
+            b,
+            out,
+            epilogue,
+            splits,
+            units_per_task: 1,
+            in_place,
+        };
+        let unit = block.m * block.n * (x.k.div_ceil(splits) + 16);
+        driver.units_per_task = if small {
+            driver.units().max(1)
+        } else {
+            (SMALL / 2 / unit).max(1)
+        };
+        driver
+    }
+
+    fn row_blocks(&self) -> usize {
+        self.x.m.div_ceil(self.block.m)
+    }
+
+    fn col_blocks(&self) -> usize {
+        self.x.n.div_ceil(self.block.n)
+    }
+
+    /// Output blocks, times the parts of the sum.
+    fn units(&self) -> usize {
+        self.x.batch * self.splits * self.col_blocks() * self.row_blocks()
+    }
+
+    fn packs(&self) -> bool {
+        self.a.mode == Mode::Shared || self.b.mode == Mode::Shared
+    }
+
+    /// Packing, computing, combining: those that exist, in this order.
+    pub fn stages(&self) -> usize {
+        1 + usize::from(self.packs()) + usize::from(self.splits > 1)
+    }
+
+    pub fn tasks(&self, stage: usize) -> usize {
+        if self.x.outputs() == 0 {
+            return 0;
+        }
+        match stage + usize::from(!self.packs()) {
+            0 => {
+                self.pack_tasks(&self.a, self.row_blocks(), self.block.m)
+                    + self.pack_tasks(&self.b, self.col_blocks(), self.block.n)
+            }
+            1 => self.units().div_ceil(self.units_per_task),
+            2 if self.splits > 1 => self.x.batch * self.x.m.div_ceil(self.combine_rows()),
+            _ => 0,
+        }
+    }
+
+    /// Elements of A's shared panels.
+    fn shared_a(&self) -> usize {
+        if self.a.mode == Mode::Shared {
+            self.batches(&self.a) * self.x.m * self.x.k
+        } else {
+            0
+        }
+    }
+
+    fn shared_b(&self) -> usize {
+        if self.b.mode == Mode::Shared {
+            self.batches(&self.b) * self.padded_cols() * self.x.k
+        } else {
+            0
+        }
+    }
+
+    pub fn workspace(&self) -> usize {
+        let partials = if self.splits > 1 {
+            self.splits * self.x.outputs()
+        } else {
+            0
+        };
+        round64(4 * self.shared_a()) + round64(4 * self.shared_b()) + round64(4 * partials)
+    }
+
+    fn depth(&self) -> usize {
+        self.x.k.min(KC)
+    }
+
+    fn scratch_a(&self) -> usize {
+        if self.a.mode == Mode::Private {
+            round64(4 * self.block.m * self.depth())
+        } else {
+            0
+        }
+    }
+
+    fn scratch_b(&self) -> usize {
+        if self.b.mode == Mode::Private {
+            round64(4 * self.block.n * self.depth())
+        } else {
+            0
+        }
+    }
+
+    fn scratch_tile(&self) -> usize {
+        if self.in_place || self.splits > 1 {
+            0
+        } else {
+            round64(4 * self.block.m * self.block.n)
+        }
+    }
+
+    pub fn scratch(&self) -> usize {
+        self.scratch_a()
+            + self.scratch_b()
+            + self.scratch_tile()
+            + self.epilogue.as_ref().map_or(0, |e| e.scratch())
+    }
+
+    /// Distinct matrices of an operand.
+    fn batches(&self, side: &Side) -> usize {
+        if side.source.is_shared_by_batches() {
+            1
+        } else {
+            self.x.batch
+        }
+    }
+
+    fn padded_cols(&self) -> usize {
+        self.x.n.div_ceil(self.micro.lanes) * self.micro.lanes
+    }
+
+    fn chunk(&self, chunk: usize) -> (usize, usize) {
+        let k0 = chunk * KC;
+        (k0, (self.x.k - k0).min(KC))
+    }
+
+    fn pack_group(&self, block: usize) -> usize {
+        (MOVED / (block * self.depth()).max(1)).max(1)
+    }
+
+    fn pack_tasks(&self, side: &Side, blocks: usize, block: usize) -> usize {
+        if side.mode != Mode::Shared {
+            return 0;
+        }
+        (self.batches(side) * blocks * self.x.chunks()).div_ceil(self.pack_group(block))
+    }
+
+    fn combine_rows(&self) -> usize {
+        (MOVED / (self.x.n * self.splits).max(1)).clamp(1, self.x.m.max(1))
+    }
+
+    /// # Safety
+    /// As [`Kernel::run`](crate::Kernel::run).
+    pub unsafe fn run(&self, stage: usize, task: usize, memory: Memory<'_>) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match stage + usize::from(!self.packs()) {
+                0 => self.pack(task, memory),
+                1 => self.compute(task, memory),
+                _ => self.combine(task, memory),
+            }
+        }
+    }
+
+    /// Panels of a block of rows of A: as even as possible. (first row, rows) of each.
+    fn row_panels(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> {
+        let panels = rows.div_ceil(self.micro.rows);
+        let (base, longer) = (rows / panels, rows % panels);
+        (0..panels).map(move |i| (i * base + i.min(longer), base + usize::from(i < longer)))
+    }
+
+    /// Panels of a block of columns of B. (first column, columns, width) of each.
+    fn col_panels(&self, cols: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (full, lanes) = (self.micro.cols(), self.micro.lanes);
+        (0..cols.div_ceil(full)).map(move |i| {
+            let count = (cols - i * full).min(full);
+            (i * full, count, count.div_ceil(lanes) * lanes)
+        })
+    }
+
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn pack(&self, task: usize, memory: Memory<'_>) {
+        let a_tasks = self.pack_tasks(&self.a, self.row_blocks(), self.block.m);
+        let is_a = task < a_tasks;
+        let (side, blocks, block, task) = if is_a {
+            (&self.a, self.row_blocks(), self.block.m, task)
+        } else {
+            (&self.b, self.col_blocks(), self.block.n, task - a_tasks)
+        };
+        let (group, chunks) = (self.pack_group(block), self.x.chunks());
+        let all = self.batches(side) * blocks * chunks;
+        for item in task * group..all.min((task + 1) * group) {
+            let (batch, at, chunk) = (
+                item / chunks / blocks,
+                item / chunks % blocks,
+                item % chunks,
+            );
+            let to = self.shared_panels(is_a, memory.workspace, batch, at, chunk);
+            // SAFETY: the region belongs to this block and chunk alone.
+            unsafe { self.pack_block(is_a, memory, batch, at, chunk, to) };
+        }
+    }
+
+    /// Rows of block `at` of A (or columns of B), as (first, count, padded count).
+    fn extent(&self, is_a: bool, at: usize) -> (usize, usize, usize) {
+        if is_a {
+            let first = at * self.block.m;
+            let count = (self.x.m - first).min(self.block.m);
+            (first, count, count)
+        } else {
+            let first = at * self.block.n;
+            let count = (self.x.n - first).min(self.block.n);
+            (
+                first,
+                count,
+                count.div_ceil(self.micro.lanes) * self.micro.lanes,
+            )
+        }
+    }
+
+    /// Where the panels of a shared block and chunk lie in the workspace.
+    fn shared_panels(
+        &self,
+        is_a: bool,
+        workspace: *mut u8,
+        batch: usize,
+        at: usize,
+        chunk: usize,
+    ) -> *mut f32 {
+        let (first, _, padded) = self.extent(is_a, at);
+        let (k0, _) = self.chunk(chunk);
+        let (start, rows, side) = if is_a {
+            (0, self.x.m, &self.a)
+        } else {
+            (round64(4 * self.shared_a()), self.padded_cols(), &self.b)
+        };
+        let batch = if side.source.is_shared_by_batches() {
+            0
+        } else {
+            batch
+        };
+        workspace
+            .wrapping_add(start)
+            .cast::<f32>()
+            .wrapping_add((batch * rows + first) * self.x.k + padded * k0)
+    }
+
+    /// Packs one block and chunk of an operand.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); `to` has room for the padded block.
+    unsafe fn pack_block(
+        &self,
+        is_a: bool,
+        memory: Memory<'_>,
+        batch: usize,
+        at: usize,
+        chunk: usize,
+        to: *mut f32,
+    ) {
+        let side = if is_a { &self.a } else { &self.b };
+        let base = memory.operands[side.operand].cast::<f32>().cast_const();
+        let (first, count, _) = self.extent(is_a, at);
+        let (k0, k) = self.chunk(chunk);
+        let panel = |from: usize, count: usize, width: usize| {
+            let rows = Rows {
+                first: first + from,
+                count,
+                width,
+            };
+            // SAFETY: panels tile the block, so each lies within it.
+            unsafe {
+                side.source
+                    .pack(base, batch, rows, k0, k, to.wrapping_add(from * k))
+            };
+        };
+        if is_a {
+            self.row_panels(count)
+                .for_each(|(from, count)| panel(from, count, count));
+        } else {
+            self.col_panels(count)
+                .for_each(|(from, count, width)| panel(from, count, width));
+        }
+    }
+
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn compute(&self, task: usize, memory: Memory<'_>) {
+        let (row_blocks, col_blocks) = (self.row_blocks(), self.col_blocks());
+        let mut packed = [None; 2];
+        for unit in task * self.units_per_task..self.units().min((task + 1) * self.units_per_task) {
+            let (row_block, rest) = (unit % row_blocks, unit / row_blocks);
+            let (col_block, rest) = (rest % col_blocks, rest / col_blocks);
+            let (split, batch) = (rest % self.splits, rest / self.splits);
+            let (row0, rows, _) = self.extent(true, row_block);
+            let (col0, cols, _) = self.extent(false, col_block);
+            let area = Area {
+                batch,
+                row0,
+                rows,
+                col0,
+                cols,
+            };
+            let (to, ld) = self.destination(area, split, memory);
+            let chunks = self.x.chunks();
+            let first = split * chunks / self.splits;
+            for chunk in first..(split + 1) * chunks / self.splits {
+                // SAFETY: as the caller vouches; `to` is this unit's own part of the output, the workspace or the scratch.
+                unsafe {
+                    let a = self.view(true, memory, batch, row_block, chunk, &mut packed[0]);
+                    let b = self.view(false, memory, batch, col_block, chunk, &mut packed[1]);
+                    self.multiply(rows, cols, self.chunk(chunk).1, a, b, to, ld, chunk > first);
+                }
+            }
+            if !self.in_place && self.splits == 1 {
+                // SAFETY: the tile holds the finished area.
+                unsafe { self.finish(area, to, ld as usize, memory) };
+            }
+        }
+    }
+
+    /// Where a block's sums are formed, and the distance between its rows.
+    fn destination(&self, area: Area, split: usize, memory: Memory<'_>) -> (*mut f32, isize) {
+        if self.splits > 1 {
+            let row = (split * self.x.batch + area.batch) * self.x.m + area.row0;
+            return (
+                self.partials(memory.workspace)
+                    .wrapping_add(row * self.x.n + area.col0),
+                self.x.n as isize,
+            );
+        }
+        if self.in_place {
+            let out = &self.out;
+            let stride = out.row.uniform().unwrap_or(0);
+            let offset = out.offset
+                + out.batch.offset(area.batch)
+                + area.row0 as isize * stride
+                + area.col0 as isize;
+            return (self.output(memory).wrapping_offset(offset), stride);
+        }
+        (
+            memory
+                .scratch
+                .wrapping_add(self.scratch_a() + self.scratch_b())
+                .cast(),
+            self.block.n as isize,
+        )
+    }
+
+    fn output(&self, memory: Memory<'_>) -> *mut f32 {
+        memory
+            .operands
+            .last()
+            .map_or(std::ptr::null_mut(), |p| p.cast())
+    }
+
+    fn partials(&self, workspace: *mut u8) -> *mut f32 {
+        workspace
+            .wrapping_add(round64(4 * self.shared_a()) + round64(4 * self.shared_b()))
+            .cast()
+    }
+
+    /// The operand of a block for one chunk, packing it unless `packed` says that scratch still holds it.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn view(
+        &self,
+        is_a: bool,
+        memory: Memory<'_>,
+        batch: usize,
+        at: usize,
+        chunk: usize,
+        packed: &mut Option<(usize, usize, usize)>,
+    ) -> View {
+        let side = if is_a { &self.a } else { &self.b };
+        match (side.mode, side.source.strides()) {
+            (Mode::Direct, Some((row, term))) => {
+                let offset = side.source.batch_offset(batch)
+                    + self.extent(is_a, at).0 as isize * row
+                    + self.chunk(chunk).0 as isize * term;
+                let base = memory.operands[side.operand].cast::<f32>().cast_const();
+                View {
+                    at: base.wrapping_offset(offset),
+                    strides: Some((row, term)),
+                }
+            }
+            (Mode::Shared, _) => View {
+                at: self.shared_panels(is_a, memory.workspace, batch, at, chunk),
+                strides: None,
+            },
+            _ => {
+                let to = memory
+                    .scratch
+                    .wrapping_add(if is_a { 0 } else { self.scratch_a() })
+                    .cast();
+                let key = (
+                    if side.source.is_shared_by_batches() {
+                        0
+                    } else {
+                        batch
+                    },
+                    at,
+                    chunk,
+                );
+                if *packed != Some(key) {
+                    // SAFETY: the scratch has room for one block and chunk of each operand.
+                    unsafe { self.pack_block(is_a, memory, batch, at, chunk, to) };
+                    *packed = Some(key);
+                }
+                View {
+                    at: to,
+                    strides: None,
+                }
+            }
+        }
+    }
+
+    /// One chunk of one block: every register tile of it.
+    ///
+    /// # Safety
+    /// The views hold `rows` and `cols` of `k` terms; `to` is valid for the block.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the block, its operands and its destination"
+    )]
+    unsafe fn multiply(
+        &self,
+        rows: usize,
+        cols: usize,
+        k: usize,
+        a: View,
+        b: View,
+        to: *mut f32,
+        ld: isize,
+        add: bool,
+    ) {
+        for (row0, count) in self.row_panels(rows) {
+            let (a_at, a_row, a_step) = match a.strides {
+                Some((row, term)) => (a.at.wrapping_offset(row0 as isize * row), row, term),
+                None => (a.at.wrapping_add(row0 * k), 1, count as isize),
+            };
+            let c = to.wrapping_offset(row0 as isize * ld);
+            for (col0, cols, width) in self.col_panels(cols) {
+                let (b_at, b_step) = match b.strides {
+                    Some((_, term)) => (b.at.wrapping_add(col0), term),
+                    None => (b.at.wrapping_add(col0 * k), width as isize),
+                };
+                let tile = self
+                    .micro
+                    .tile(a.strides.is_none(), width / self.micro.lanes, count);
+                let c = c.wrapping_add(col0);
+                // SAFETY: the tile lies within the block.
+                unsafe {
+                    tile(&Tile {
+                        k,
+                        a: a_at,
+                        a_row,
+                        a_step,
+                        b: b_at,
+                        b_step,
+                        cols,
+                        c,
+                        c_row: ld,
+                        add,
+                    })
+                };
+            }
+        }
+    }
+
+    /// Adds the parts of some rows in a fixed tree and finishes them.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn combine(&self, task: usize, memory: Memory<'_>) {
+        let (x, per_task) = (self.x, self.combine_rows());
+        let tasks = x.m.div_ceil(per_task);
+        let (batch, row0) = (task / tasks, task % tasks * per_task);
+        let rows = (x.m - row0).min(per_task);
+        let first = self
+            .partials(memory.workspace)
+            .wrapping_add((batch * x.m + row0) * x.n);
+        let part = |split: usize| first.wrapping_add(split * x.outputs());
+        let mut step = 1;
+        while step < self.splits {
+            for left in (0..self.splits - step).step_by(2 * step) {
+                // SAFETY: the parts are disjoint, and these rows of them are this task's alone.
+                let (left, right) = unsafe {
+                    (
+                        std::slice::from_raw_parts_mut(part(left), rows * x.n),
+                        std::slice::from_raw_parts(part(left + step), rows * x.n),
+                    )
+                };
+                left.iter_mut().zip(right).for_each(|(l, r)| *l += r);
+            }
+            step *= 2;
+        }
+        // SAFETY: the first part now holds the finished rows.
+        unsafe {
+            self.finish(
+                Area {
+                    batch,
+                    row0,
+                    rows,
+                    col0: 0,
+                    cols: x.n,
+                },
+                first,
+                x.n,
+                memory,
+            )
+        };
+    }
+
+    /// Hands finished rows to the epilogue, or stores them.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); `tile` holds the area, its rows `ld` elements apart.
+    unsafe fn finish(&self, area: Area, tile: *const f32, ld: usize, memory: Memory<'_>) {
+        let Area {
+            batch,
+            row0,
+            rows,
+            col0,
+            cols,
+        } = area;
+        if let Some(epilogue) = &self.epilogue {
+            let scratch = memory
+                .scratch
+                .wrapping_add(self.scratch_a() + self.scratch_b() + self.scratch_tile());
+            let apply = |row0: usize, rows: usize, tile: *const f32| {
+                // SAFETY: as the caller vouches.
+                unsafe {
+                    epilogue.apply(
+                        batch,
+                        row0,
+                        rows,
+                        col0,
+                        cols,
+                        tile,
+                        ld,
+                        memory.operands,
+                        scratch,
+                    )
+                }
+            };
+            match &self.out.logical_row {
+                None => apply(row0, rows, tile),
+                Some((first, map)) => {
+                    for r in 0..rows {
+                        apply(
+                            (*first as isize + map.offset(row0 + r)) as usize,
+                            1,
+                            tile.wrapping_add(r * ld),
+                        );
+                    }
+                }
+            }
+            return;
+        }
+        let out = self
+            .output(memory)
+            .wrapping_offset(self.out.offset + self.out.batch.offset(batch));
+        for r in 0..rows {
+            let from = tile.wrapping_add(r * ld);
+            let to = out.wrapping_offset(self.out.row.offset(row0 + r));
+            // SAFETY: row r of the area, in the tile and in the output.
+            unsafe { self.store_row(from, to, col0, cols) };
+        }
+    }
+
+    /// # Safety
+    /// `from` holds `cols` values; `to` is the start of an output row.
+    unsafe fn store_row(&self, from: *const f32, to: *mut f32, col0: usize, cols: usize) {
+        let uniform = self.out.col.uniform();
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match uniform {
+                Some(1) => std::ptr::copy_nonoverlapping(from, to.add(col0), cols),
+                Some(stride) => {
+                    (0..cols).for_each(|c| *to.offset((col0 + c) as isize * stride) = *from.add(c));
+                }
+                None => {
+                    (0..cols).for_each(|c| *to.offset(self.out.col.offset(col0 + c)) = *from.add(c))
+                }
+            }
+        }
+    }
+}

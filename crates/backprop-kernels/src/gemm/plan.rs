@@ -1,0 +1,103 @@
+//! How a product is cut: pure functions of shape and instruction set, never of threads, caches or time.
+
+use super::KC;
+use super::micro::Micro;
+
+/// Multiply-adds of a task that lasts 20 to 50 µs on one core.
+const TASK: usize = 1 << 21;
+/// Fewer multiply-adds than this run as one task: two barriers would cost more than they win.
+pub(crate) const SMALL: usize = 3 << 20;
+/// Parts of the sum over k at most: enough for 64 cores.
+const MAX_SPLITS: usize = 64;
+/// Elements of the output block that `splits` reckons with.
+const BLOCK: usize = 32 * 128;
+
+/// Extents of a batched product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extents {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+}
+
+impl Extents {
+    pub fn multiply_adds(self) -> usize {
+        self.batch * self.m * self.n * self.k
+    }
+
+    pub fn outputs(self) -> usize {
+        self.batch * self.m * self.n
+    }
+
+    /// Chunks of the sum; an empty sum has one empty chunk, so that zeros get written.
+    pub fn chunks(self) -> usize {
+        self.k.div_ceil(KC).max(1)
+    }
+
+    /// Parts of the sum over k that are formed independently and added in a fixed tree.
+    ///
+    /// The bits of the result depend on it, so it looks neither at the instruction set nor at how the outputs are arranged.
+    pub fn splits(self) -> usize {
+        let blocks = self.outputs().div_ceil(BLOCK).max(1);
+        let wanted = (self.multiply_adds() / TASK).clamp(1, MAX_SPLITS);
+        (wanted / blocks).min(self.chunks() / 2).max(1)
+    }
+}
+
+/// Which sides of the product are packed anew for every block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Private {
+    /// Rows of A: blocks are wide, so that each is used often.
+    A,
+    /// Columns of B: blocks are tall.
+    B,
+    /// Both: blocks are large.
+    Both,
+}
+
+/// Rows and columns of an output block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    pub m: usize,
+    pub n: usize,
+}
+
+impl Block {
+    pub fn choose(x: Extents, micro: &Micro, private: Private) -> Block {
+        let depth = x.k.div_ceil(x.splits()).max(1);
+        let task = (x.multiply_adds() / 256).clamp(3 * TASK / 4, 3 * TASK);
+        let area = task / depth;
+        let (rows, cols) = (micro.rows, micro.cols());
+        let round = |value: usize, unit: usize| value.div_ceil(unit).max(1) * unit;
+        let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1));
+        match private {
+            Private::A => {
+                let mut n = round(even(x.n, 256), cols);
+                while area / n < 2 * rows && n > 128 {
+                    n = round(n / 2, cols);
+                }
+                Block {
+                    m: even(x.m, (area / n).clamp(28, 126)),
+                    n,
+                }
+            }
+            Private::B => {
+                let mut m = even(x.m, 126);
+                let mut n = round(even(x.n, (area / m.max(1)).clamp(64, 256)), cols);
+                if area / n > 2 * m {
+                    m = even(x.m, 252);
+                    n = round(even(x.n, (area / m.max(1)).clamp(64, 256)), cols);
+                }
+                Block { m, n }
+            }
+            Private::Both => {
+                let n = round(even(x.n, 256), cols);
+                Block {
+                    m: even(x.m, (area / n).clamp(112, 168)),
+                    n,
+                }
+            }
+        }
+    }
+}
