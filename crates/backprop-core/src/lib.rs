@@ -1,1 +1,19 @@
-//! Graph, reverse-mode differentiation, passes, planner and executors of the backprop training engine
+//! Graph, reverse-mode differentiation, passes, planner and executors of the backprop training engine.
+//!
+//! A [`Builder`](graph::Builder) traces a computation into a static [`Graph`](graph::Graph) of primitives ([`op`]);
+//! [`grad`] transforms it in reverse mode; [`reference`] evaluates it slowly and obviously in f64, the oracle that every
+//! backend is compared with.
+
+pub mod error;
+pub mod exec;
+pub mod grad;
+pub mod graph;
+pub mod host;
+pub mod op;
+pub mod random;
+pub mod reference;
+
+pub use backprop_kernels::DType;
+pub use error::Error;
+pub use graph::{Builder, Graph, Shape, Tensor, Type};
+pub use host::HostTensor;

@@ -1,0 +1,287 @@
+//! The primitives: one variant of [`Op`] each, one file per structural primitive, one row per elementwise primitive.
+//!
+//! Semantics and names follow StableHLO wherever it has the operation. Everything about a primitive stands in its own file,
+//! in the order of the trait [`Primitive`].
+
+mod arg_reduce;
+mod composite;
+mod convolution;
+mod data_movement;
+mod dot_general;
+mod dynamic;
+mod elementwise;
+mod gather;
+mod leaf;
+mod reduce;
+mod sample;
+mod scan;
+mod scan_grad;
+mod window;
+
+pub use arg_reduce::ArgReduce;
+pub use composite::{Composite, composite};
+pub use convolution::{ConvDims, Convolution};
+pub use data_movement::{BroadcastInDim, Concatenate, Pad, Reshape, Reverse, Slice, Transpose};
+pub use dot_general::DotGeneral;
+pub use dynamic::{DynamicSlice, DynamicUpdateSlice};
+pub use elementwise::{Binary, BinaryRow, Clamp, Compare, Convert, Select, Unary, UnaryRow};
+pub use gather::{Gather, ScatterAdd};
+pub use leaf::{Barrier, Constant, InputOp, Invalid, Iota, StopGradient};
+pub use reduce::{Reduce, Reducer};
+pub use sample::{Domain, Sample};
+pub use scan::{Scan, ScanSpec, ScanStep, scan};
+pub use window::{ReduceWindow, SelectAndGather, SelectAndScatter, Window};
+
+use crate::{
+    DType, Tensor, Type,
+    graph::{Graph, NodeId},
+    reference::Array,
+};
+use std::sync::Arc;
+
+/// What every primitive says about itself. The order of the methods is the order in every file.
+pub trait Primitive {
+    /// Name in the text form; StableHLO's where it has one.
+    fn name(&self) -> &'static str;
+
+    /// Types of the outputs.
+    ///
+    /// # Errors
+    /// A sentence saying what is wrong with the operands and what would be right.
+    fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>, String>;
+
+    /// The slow, obvious definition, in f64 for every floating-point type: the oracle.
+    fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array>;
+
+    /// The reverse-mode derivative, in primitives.
+    fn vjp<'g>(&self, cx: &Vjp<'g>) -> Derivative<'g>;
+
+    /// Work done; one operation per output element unless the primitive says otherwise.
+    fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
+        let flops = outputs.iter().map(|t| t.elements() as u64).sum();
+        Cost { flops, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    /// Applications to check: shapes with sizes 0 and 1, odd sizes, values that keep the derivative at 0.05 or more.
+    fn samples() -> Vec<Sample>
+    where
+        Self: Sized;
+}
+
+/// Work of one node: floating-point operations (a fused multiply-add is two) and bytes of operands and results.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes read and written if nothing is fused.
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// Bytes of operands and results.
+    pub fn traffic(inputs: &[Type], outputs: &[Type]) -> u64 {
+        inputs.iter().chain(outputs).map(|t| t.bytes() as u64).sum()
+    }
+
+    /// No arithmetic, only traffic.
+    pub fn movement(inputs: &[Type], outputs: &[Type]) -> Cost {
+        Cost { flops: 0, bytes: Cost::traffic(inputs, outputs) }
+    }
+}
+
+/// What a derivative rule is given: the node's operands and results, and the cotangents of its results.
+pub struct Vjp<'g> {
+    /// The node being differentiated.
+    pub node: NodeId,
+    /// Its operands.
+    pub inputs: Vec<Tensor<'g>>,
+    /// Its results.
+    pub outputs: Vec<Tensor<'g>>,
+    /// Cotangents of the results; `None` is zero.
+    pub cotangents: Vec<Option<Tensor<'g>>>,
+    /// Whether a cotangent is wanted, by operand.
+    pub wanted: Vec<bool>,
+}
+
+impl<'g> Vjp<'g> {
+    /// The cotangent of the first result, zeros if it has none.
+    pub fn ct(&self) -> Tensor<'g> {
+        self.cotangent(0)
+    }
+
+    /// The cotangent of a result, zeros if it has none.
+    pub fn cotangent(&self, output: usize) -> Tensor<'g> {
+        let like = self.outputs[output];
+        self.cotangents[output].unwrap_or_else(|| like.builder().zeros(like.ty()))
+    }
+}
+
+/// The outcome of a derivative rule: there is no silent default.
+pub enum Derivative<'g> {
+    /// One cotangent per operand; `None` for an operand that has none (an index) or that nobody wants.
+    Rule(Vec<Option<Tensor<'g>>>),
+    /// Zero everywhere it exists, with the reason.
+    Zero(&'static str),
+    /// Asking for it is an error, with the reason.
+    Undefined(&'static str),
+}
+
+/// Defines [`Op`], its dispatch, and the one list of primitives that checks, fuzzing and documentation iterate over.
+macro_rules! primitives {
+    ($($(#[$doc:meta])* $variant:ident($payload:ty)),* $(,)?) => {
+        /// A primitive with its attributes.
+        #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+        pub enum Op {
+            $($(#[$doc])* $variant($payload),)*
+        }
+
+        $(impl From<$payload> for Op {
+            fn from(p: $payload) -> Op {
+                Op::$variant(p)
+            }
+        })*
+
+        impl Op {
+            /// Samples of every primitive.
+            pub fn all_samples() -> Vec<Sample> {
+                let mut all = Vec::new();
+                $(all.extend(<$payload>::samples());)*
+                all
+            }
+
+            /// Name in the text form.
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$variant(p) => p.name(),)* }
+            }
+
+            /// Types of the outputs; see [`Primitive::infer`].
+            ///
+            /// # Errors
+            /// As [`Primitive::infer`].
+            pub fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>, String> {
+                match self { $(Op::$variant(p) => p.infer(inputs),)* }
+            }
+
+            /// See [`Primitive::reference`].
+            pub fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array> {
+                match self { $(Op::$variant(p) => p.reference(inputs, outputs),)* }
+            }
+
+            /// See [`Primitive::vjp`].
+            pub fn vjp<'g>(&self, cx: &Vjp<'g>) -> Derivative<'g> {
+                match self { $(Op::$variant(p) => p.vjp(cx),)* }
+            }
+
+            /// See [`Primitive::cost`].
+            pub fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
+                match self { $(Op::$variant(p) => p.cost(inputs, outputs),)* }
+            }
+
+            /// Attributes for the text form: an object, without bodies; `null` when there are none.
+            pub fn attributes(&self) -> serde_json::Value {
+                match self { $(Op::$variant(p) => serde_json::to_value(p).unwrap_or_default(),)* }
+            }
+        }
+    };
+}
+
+primitives! {
+    /// An input of the graph.
+    Input(InputOp),
+    /// A constant tensor.
+    Constant(Constant),
+    /// Indices along a dimension.
+    Iota(Iota),
+    /// An elementwise function of one operand.
+    Unary(Unary),
+    /// An elementwise function of two operands.
+    Binary(Binary),
+    /// An elementwise comparison.
+    Compare(Compare),
+    /// Elementwise choice between two operands.
+    Select(Select),
+    /// Elementwise limitation to an interval.
+    Clamp(Clamp),
+    /// Conversion of the element type.
+    Convert(Convert),
+    /// Generalised matrix product.
+    DotGeneral(DotGeneral),
+    /// Generalised convolution.
+    Convolution(Convolution),
+    /// Reduction over dimensions.
+    Reduce(Reduce),
+    /// Extremum along a dimension with its index.
+    ArgReduce(ArgReduce),
+    /// Reduction over sliding windows.
+    ReduceWindow(ReduceWindow),
+    /// Scatter of values to the selected element of each window.
+    SelectAndScatter(SelectAndScatter),
+    /// Gather of values from the selected element of each window.
+    SelectAndGather(SelectAndGather),
+    /// Broadcast with explicit dimensions.
+    BroadcastInDim(BroadcastInDim),
+    /// Same elements under another shape.
+    Reshape(Reshape),
+    /// Permutation of dimensions.
+    Transpose(Transpose),
+    /// Reversal of dimensions.
+    Reverse(Reverse),
+    /// Strided window with static bounds.
+    Slice(Slice),
+    /// Padding at the edges and between elements.
+    Pad(Pad),
+    /// Concatenation along a dimension.
+    Concatenate(Concatenate),
+    /// Window with bounds known at run time.
+    DynamicSlice(DynamicSlice),
+    /// Replacement of a window with bounds known at run time.
+    DynamicUpdateSlice(DynamicUpdateSlice),
+    /// Windows at positions given by indices.
+    Gather(Gather),
+    /// Addition of windows at positions given by indices.
+    ScatterAdd(ScatterAdd),
+    /// A loop with carried state, stacked inputs and stacked outputs.
+    Scan(Scan),
+    /// A named region with a body in primitives.
+    Composite(Composite),
+    /// Identity whose derivative is zero.
+    StopGradient(StopGradient),
+    /// Identity that no pass looks through.
+    Barrier(Barrier),
+    /// Stand-in after a tracing error; never part of a finished graph.
+    Invalid(Invalid),
+}
+
+impl Op {
+    /// Bodies of the operation, in the order of the text form.
+    pub fn regions(&self) -> Vec<&Arc<Graph>> {
+        match self {
+            Op::Scan(scan) => vec![&scan.body],
+            Op::Composite(c) => std::iter::once(&c.body).chain(&c.derivative).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Checks the number of operands.
+pub(crate) fn arity(inputs: &[Type], n: usize) -> Result<(), String> {
+    if inputs.len() == n { Ok(()) } else { Err(format!("takes {n} operands, got {}", inputs.len())) }
+}
+
+/// Checks that dimensions exist and are distinct.
+pub(crate) fn distinct_dims(what: &str, dims: &[usize], rank: usize) -> Result<(), String> {
+    for (i, &d) in dims.iter().enumerate() {
+        if d >= rank {
+            return Err(format!("{what} dimension {d} does not exist: the operand has {rank} dimensions"));
+        }
+        if dims[..i].contains(&d) {
+            return Err(format!("{what} dimension {d} is named twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that two operands have one element type.
+pub(crate) fn same_dtype(a: DType, b: DType) -> Result<(), String> {
+    if a == b { Ok(()) } else { Err(format!("operands must have one element type, got {a} and {b}; convert one of them")) }
+}

@@ -1,0 +1,298 @@
+//! Sliding windows: pooling, and the scatter and gather that are its derivatives.
+
+use super::{
+    Cost, Derivative, Domain, Primitive, Reducer, Sample, Vjp, arity,
+    convolution::{dilate, window_positions},
+    same_dtype,
+};
+use crate::{
+    DType, Shape, Type,
+    reference::{Array, index_space},
+};
+use serde::{Deserialize, Serialize};
+
+/// Windows over a tensor, one entry per dimension (size and stride 1 where nothing slides).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Window {
+    /// Extent of the window.
+    pub size: Vec<usize>,
+    /// Step between windows.
+    pub stride: Vec<usize>,
+    /// Identity elements before and after; may be negative.
+    pub padding: Vec<(isize, isize)>,
+    /// Gaps between the operand's elements, filled with identity elements.
+    pub base_dilation: Vec<usize>,
+    /// Gaps between the window's elements.
+    pub window_dilation: Vec<usize>,
+}
+
+impl Window {
+    /// Windows of a size with stride 1, no padding, no dilation.
+    pub fn new(size: impl Into<Vec<usize>>) -> Window {
+        let size = size.into();
+        let n = size.len();
+        Window { stride: vec![1; n], padding: vec![(0, 0); n], base_dilation: vec![1; n], window_dilation: vec![1; n], size }
+    }
+
+    /// The shape of the windows' results.
+    ///
+    /// # Errors
+    /// If the lists do not fit the operand.
+    pub fn result(&self, operand: &Shape) -> Result<Shape, String> {
+        let n = operand.len();
+        let lists = [&self.size, &self.stride, &self.base_dilation, &self.window_dilation];
+        if lists.iter().any(|l| l.len() != n || l.contains(&0)) || self.padding.len() != n {
+            return Err(format!("window sizes, strides, padding and dilations must be given for {n} dimensions and be positive"));
+        }
+        let extent = |d: usize| dilate(operand[d], self.base_dilation[d]) + self.padding[d].0 + self.padding[d].1;
+        let positions = |d| window_positions(extent(d), dilate(self.size[d], self.window_dilation[d]), self.stride[d]);
+        Ok((0..n).map(positions).collect())
+    }
+
+    /// Positions of the operand's elements under the window of an output position, in row-major order of the window.
+    pub(crate) fn positions(&self, operand: &Shape, out: &[usize], taps: &[Vec<usize>]) -> Vec<usize> {
+        let at = |tap: &Vec<usize>| {
+            let mut index = vec![0; out.len()];
+            for d in 0..out.len() {
+                let p = (out[d] * self.stride[d] + tap[d] * self.window_dilation[d]) as isize - self.padding[d].0;
+                let gap = self.base_dilation[d] as isize;
+                if p < 0 || p % gap != 0 || p / gap >= operand[d] as isize {
+                    return None;
+                }
+                index[d] = (p / gap) as usize;
+            }
+            Some(operand.ravel(&index))
+        };
+        taps.iter().filter_map(at).collect()
+    }
+
+    /// The window whose sum-reduction is the transpose of this one's, for an operand of the given shape.
+    fn transposed(&self, operand: &Shape, result: &Shape) -> Window {
+        let padding = (0..operand.len()).map(|d| {
+            let window = dilate(self.size[d], self.window_dilation[d]);
+            let before = window - self.padding[d].0 - 1;
+            let input = dilate(operand[d], self.base_dilation[d]);
+            (before, input + window - 1 - dilate(result[d], self.stride[d]) - before)
+        });
+        Window {
+            padding: padding.collect(),
+            stride: self.base_dilation.clone(),
+            base_dilation: self.stride.clone(),
+            ..self.clone()
+        }
+    }
+}
+
+/// Combines the elements of each window: pooling. Empty windows give the reducer's identity.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ReduceWindow {
+    /// How elements are combined.
+    pub reducer: Reducer,
+    /// The windows.
+    pub window: Window,
+}
+
+impl Primitive for ReduceWindow {
+    fn name(&self) -> &'static str {
+        "reduce_window"
+    }
+
+    fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>, String> {
+        arity(inputs, 1)?;
+        if inputs[0].dtype == DType::Bool && self.reducer == Reducer::Sum {
+            return Err("sums of bool are not defined; convert the operand".into());
+        }
+        Ok(vec![Type::new(inputs[0].dtype, self.window.result(&inputs[0].shape)?)])
+    }
+
+    fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array> {
+        let taps = index_space(&self.window.size);
+        let positions = |out: &[usize]| self.window.positions(&inputs[0].ty.shape, out, &taps);
+        vec![self.reducer.fold_each(&outputs[0], inputs[0], positions)]
+    }
+
+    fn vjp<'g>(&self, cx: &Vjp<'g>) -> Derivative<'g> {
+        let (x, g) = (cx.inputs[0], cx.ct());
+        let gradient = match self.reducer {
+            Reducer::Sum => {
+                let window = self.window.transposed(&x.shape(), &g.shape());
+                let op = ReduceWindow { reducer: Reducer::Sum, window };
+                g.builder().apply(op, &[g])[0]
+            }
+            reducer => {
+                let op = SelectAndScatter { select: reducer, window: self.window.clone() };
+                g.builder().apply(op, &[x, g])[0]
+            }
+        };
+        Derivative::Rule(vec![Some(gradient)])
+    }
+
+    fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
+        let taps: usize = self.window.size.iter().product();
+        Cost { flops: (outputs[0].elements() * taps) as u64, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn samples() -> Vec<Sample> {
+        let mut all = Vec::new();
+        for reducer in [Reducer::Sum, Reducer::Max, Reducer::Min] {
+            for (shape, window) in windows() {
+                all.push(Sample::f64(ReduceWindow { reducer, window }, &[&shape], Domain::Distinct(-2.0, 2.0)));
+            }
+        }
+        let base_dilated = Window { base_dilation: vec![2], padding: vec![(1, 2)], ..Window::new([3]) };
+        all.push(Sample::f64(ReduceWindow { reducer: Reducer::Sum, window: base_dilated }, &[&[5]], Domain::Uniform(-2.0, 2.0)));
+        all
+    }
+}
+
+/// Sample windows in which every window holds at least one element.
+fn windows() -> Vec<(Vec<usize>, Window)> {
+    let pool = |shape: &[usize], size: &[usize], change: &dyn Fn(&mut Window)| {
+        let mut window = Window::new(size);
+        change(&mut window);
+        (shape.to_vec(), window)
+    };
+    vec![
+        pool(&[7], &[3], &|_| ()),
+        pool(&[1], &[1], &|_| ()),
+        pool(&[2, 4, 6, 3], &[1, 2, 2, 1], &|w| w.stride = vec![1, 2, 2, 1]),
+        pool(&[1, 5, 5, 2], &[1, 3, 3, 1], &|w| {
+            (w.stride, w.padding) = (vec![1, 2, 2, 1], vec![(0, 0), (1, 1), (1, 1), (0, 0)]);
+        }),
+        pool(&[2, 2, 5, 4], &[1, 1, 2, 3], &|w| w.stride = vec![1, 1, 1, 2]),
+        pool(&[9], &[3], &|w| (w.window_dilation, w.padding) = (vec![2], vec![(1, 2)])),
+        pool(&[6, 5], &[2, 2], &|w| w.padding = vec![(-1, 0), (1, -1)]),
+        pool(&[0, 4], &[1, 2], &|_| ()),
+        pool(&[3, 2], &[1, 3], &|_| ()),
+    ]
+}
+
+/// Adds each element of `source` to the selected element of its window over `operand`: the first extremum in row-major order
+/// of the window (a NaN counts as one). Operands: operand, source; the result has the operand's type.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SelectAndScatter {
+    /// [`Reducer::Max`] or [`Reducer::Min`].
+    pub select: Reducer,
+    /// The windows over the operand; they correspond to the elements of the source.
+    pub window: Window,
+}
+
+/// For each output position, the position selected in its window, if the window holds an element.
+fn selected(select: Reducer, window: &Window, operand: &Array, result: &Shape) -> Vec<Option<usize>> {
+    let taps = index_space(&window.size);
+    let better = |a: f64, b: f64| match select {
+        _ if b.is_nan() => false,
+        _ if a.is_nan() => true,
+        Reducer::Min => a < b,
+        _ => a > b,
+    };
+    let first = |out: Vec<usize>| {
+        let positions = window.positions(&operand.ty.shape, &out, &taps);
+        positions.into_iter().reduce(|best, p| if better(operand.at(p), operand.at(best)) { p } else { best })
+    };
+    result.indices().map(first).collect()
+}
+
+fn infer_windows(select: Reducer, window: &Window, inputs: &[Type], source: Option<&Type>) -> Result<Shape, String> {
+    if select == Reducer::Sum {
+        return Err("only max and min select an element".into());
+    }
+    same_dtype(inputs[0].dtype, inputs[1].dtype)?;
+    let result = window.result(&inputs[0].shape)?;
+    match source {
+        Some(s) if s.shape != result => Err(format!("the windows give shape {result}, but the source has {}", s.shape)),
+        _ => Ok(result),
+    }
+}
+
+impl Primitive for SelectAndScatter {
+    fn name(&self) -> &'static str {
+        "select_and_scatter"
+    }
+
+    fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>, String> {
+        arity(inputs, 2)?;
+        infer_windows(self.select, &self.window, inputs, Some(&inputs[1]))?;
+        Ok(vec![inputs[0].clone()])
+    }
+
+    fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array> {
+        let mut result = Array::zeros(&outputs[0]);
+        let targets = selected(self.select, &self.window, inputs[0], &inputs[1].ty.shape);
+        targets.iter().enumerate().for_each(|(i, t)| t.iter().for_each(|&t| result.add_element(t, inputs[1], i)));
+        vec![result]
+    }
+
+    fn vjp<'g>(&self, cx: &Vjp<'g>) -> Derivative<'g> {
+        let op = SelectAndGather { select: self.select, window: self.window.clone() };
+        let g = cx.ct();
+        // The selection is piecewise constant in the operand.
+        Derivative::Rule(vec![None, Some(g.builder().apply(op, &[cx.inputs[0], g])[0])])
+    }
+
+    fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
+        let taps: usize = self.window.size.iter().product();
+        Cost { flops: (inputs[1].elements() * taps) as u64, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn samples() -> Vec<Sample> {
+        let sample = |select, (shape, window): (Vec<usize>, Window)| {
+            let source = window.result(&Shape::from(&shape[..])).unwrap_or_default();
+            let operand = |s: &[usize]| (Type::new(DType::F64, s), Domain::Distinct(-2.0, 2.0));
+            Sample::new(SelectAndScatter { select, window }, vec![operand(&shape), operand(&source)])
+        };
+        let both = [Reducer::Max, Reducer::Min];
+        both.iter().flat_map(|&r| windows().into_iter().map(move |w| sample(r, w))).collect()
+    }
+}
+
+/// For each window over `operand`, the element of `values` at the selected position; 0 for a window without elements. The
+/// transpose of [`SelectAndScatter`]. Operands: operand, values (of the same type).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SelectAndGather {
+    /// [`Reducer::Max`] or [`Reducer::Min`].
+    pub select: Reducer,
+    /// The windows over the operand.
+    pub window: Window,
+}
+
+impl Primitive for SelectAndGather {
+    fn name(&self) -> &'static str {
+        "select_and_gather"
+    }
+
+    fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>, String> {
+        arity(inputs, 2)?;
+        if inputs[0].shape != inputs[1].shape {
+            return Err(format!("operand and values must have one shape, got {} and {}", inputs[0].shape, inputs[1].shape));
+        }
+        let shape = infer_windows(self.select, &self.window, inputs, None)?;
+        Ok(vec![Type::new(inputs[0].dtype, shape)])
+    }
+
+    fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array> {
+        let mut result = Array::zeros(&outputs[0]);
+        let sources = selected(self.select, &self.window, inputs[0], &outputs[0].shape);
+        sources.iter().enumerate().for_each(|(i, s)| s.iter().for_each(|&s| result.copy_element(i, inputs[1], s)));
+        vec![result]
+    }
+
+    fn vjp<'g>(&self, cx: &Vjp<'g>) -> Derivative<'g> {
+        let op = SelectAndScatter { select: self.select, window: self.window.clone() };
+        let g = cx.ct();
+        Derivative::Rule(vec![None, Some(g.builder().apply(op, &[cx.inputs[0], g])[0])])
+    }
+
+    fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
+        let taps: usize = self.window.size.iter().product();
+        Cost { flops: (outputs[0].elements() * taps) as u64, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn samples() -> Vec<Sample> {
+        let sample = |select, (shape, window): (Vec<usize>, Window)| {
+            Sample::f64(SelectAndGather { select, window }, &[&shape, &shape], Domain::Distinct(-2.0, 2.0))
+        };
+        let both = [Reducer::Max, Reducer::Min];
+        both.iter().flat_map(|&r| windows().into_iter().map(move |w| sample(r, w))).collect()
+    }
+}
