@@ -13,7 +13,7 @@
 //! use std::path::Path;
 //!
 //! # fn main() -> Result<(), backprop_data::DataError> {
-//! let parts = Source::Digits.load(Path::new("."))?.with_validation(0.1, 42)?;
+//! let parts = Source::Digits {}.load(Path::new("."))?.with_validation(0.1, 42)?;
 //! let train = &parts.train;
 //! let (image, label) = (train.column("image")?, train.column("label")?);
 //! let scale = Scale::fit(train.as_ref(), image, Normalise::Global)?;

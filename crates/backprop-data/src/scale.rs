@@ -128,7 +128,7 @@ impl Scale {
             let Extent { min, max, .. } = first[0];
             return Ok(Self {
                 shift: vec![min],
-                factor: vec![factor_of(min, max, f64::from(max) - f64::from(min))],
+                factor: vec![factor_of(f64::from(max) - f64::from(min))],
             });
         }
         let mut second: Vec<(f64, f64)> = first.iter().map(|e| (e.sum / count, 0.0)).collect();
@@ -138,9 +138,9 @@ impl Scale {
                 *squares += deviation * deviation;
             });
         })?;
-        let factor = first.iter().zip(&second);
-        let factor =
-            factor.map(|(e, (_, squares))| factor_of(e.min, e.max, (squares / count).sqrt()));
+        let factor = second
+            .iter()
+            .map(|(_, squares)| factor_of((squares / count).sqrt()));
         Ok(Self {
             factor: factor.collect(),
             shift: second.iter().map(|&(mean, _)| mean as f32).collect(),
@@ -198,15 +198,11 @@ fn scale_error(shift: usize, factor: usize, why: &'static str) -> DataError {
     DataError::Scale { shift, factor, why }
 }
 
-/// `1 / spread`, or 1 where all values are equal: rounding gives such values a tiny deviation, so
-/// the extremes decide.
-fn factor_of(min: f32, max: f32, spread: f64) -> f32 {
+/// `1 / spread`, or 1 where all values are equal: their sum in f64 is exact (24 bits each, up to
+/// 2²⁹ of them), so their spread is exactly 0.
+fn factor_of(spread: f64) -> f32 {
     let factor = (1.0 / spread) as f32;
-    if min < max && factor.is_finite() {
-        factor
-    } else {
-        1.0
-    }
+    if factor.is_finite() { factor } else { 1.0 }
 }
 
 /// What the first pass over the training part gathers of one group of values.
@@ -237,6 +233,11 @@ impl Extent {
 
 /// Adds each value of a sample to the group of its place modulo the number of groups.
 fn grouped<G>(groups: &mut [G], sample: &[f32], add: impl Fn(&mut G, f32)) {
+    // One group is the common case; chunks of one would cost several times the sum itself.
+    if let [group] = groups {
+        sample.iter().for_each(|&v| add(group, v));
+        return;
+    }
     for part in sample.chunks(groups.len()) {
         for (group, &v) in groups.iter_mut().zip(part) {
             add(group, v);

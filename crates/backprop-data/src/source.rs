@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Classes, DataError, Dataset, Parts, embedded, idx, split, synthetic, text};
 
 /// A data source: the Rust value and the `[data]` table of a configuration are one definition,
-/// told apart by the key `source`.
+/// told apart by the key `source`. Unknown keys are refused, which serde does for variants with
+/// braces only: hence those without settings.
 ///
 /// ```
 /// use backprop_data::Source;
@@ -21,9 +22,9 @@ use crate::{Classes, DataError, Dataset, Parts, embedded, idx, split, synthetic,
 #[serde(tag = "source", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Source {
     /// Fashion-MNIST, embedded: see [`fashion`](crate::fashion).
-    Fashion,
+    Fashion {},
     /// UCI digits, embedded: see [`digits`](crate::digits).
-    Digits,
+    Digits {},
     /// Hamlet and Macbeth, embedded, as windows of characters: see [`text::dataset`].
     Shakespeare {
         /// Characters per sample.
@@ -112,8 +113,8 @@ impl Source {
     /// Files that are missing, damaged or do not fit together, settings out of range.
     pub fn load(&self, base: &Path) -> Result<Parts, DataError> {
         match self {
-            Source::Fashion => embedded::fashion(),
-            Source::Digits => embedded::digits(),
+            Source::Fashion {} => embedded::fashion(),
+            Source::Digits {} => embedded::digits(),
             Source::Shakespeare {
                 sequence,
                 stride,

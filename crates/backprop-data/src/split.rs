@@ -38,6 +38,9 @@ pub fn random(data: Arc<dyn Dataset>, share: f64, seed: u64) -> Result<Halves, D
         Some(label) => in_proportion(data.as_ref(), label, &shuffled, share, take)?,
         None => shuffled[..take].to_vec(),
     };
+    if taken.is_empty() {
+        return Err(split_empty(data.as_ref(), share));
+    }
     let mut is_taken = vec![false; data.len()];
     for row in taken {
         is_taken[row] = true;
@@ -67,10 +70,14 @@ fn count(data: &dyn Dataset, share: f64, rows: usize) -> Result<usize, DataError
     }
     let take = (share * rows as f64).round() as usize;
     if take == 0 || take >= rows {
-        let (data, rows) = (data.name().into(), data.len());
-        return Err(DataError::SplitEmpty { data, share, rows });
+        return Err(split_empty(data, share));
     }
     Ok(take)
+}
+
+fn split_empty(data: &dyn Dataset, share: f64) -> DataError {
+    let (data, rows) = (data.name().into(), data.len());
+    DataError::SplitEmpty { data, share, rows }
 }
 
 fn select(data: Arc<dyn Dataset>, taken: impl Fn(usize) -> bool) -> Result<Halves, DataError> {
