@@ -9,8 +9,13 @@ mod dtype;
 pub mod gemm;
 mod isa;
 mod kernel;
+pub mod math;
+pub mod philox;
 pub mod pool;
+mod simd;
+pub mod tile;
 
 pub use dtype::DType;
 pub use isa::Isa;
 pub use kernel::Kernel;
+pub use tile::{Fused, OpCode, Reg, TileEpilogue, TileError, TileProgram};

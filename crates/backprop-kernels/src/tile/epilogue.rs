@@ -1,0 +1,87 @@
+use super::machine::{Machine, Region};
+use super::program::{Reg, TileError, TileProgram};
+use crate::Isa;
+
+/// A tile program applied to the output tile of a product or convolution while it is in cache.
+///
+/// Its iteration space is [batch, rows, columns] of the product, its [given](TileProgram::given) value the `F32` result.
+pub struct TileEpilogue {
+    machine: Machine,
+    given: Option<Reg>,
+}
+
+impl TileEpilogue {
+    /// Plans a program over [batch, rows, columns]. Fails if it has other than three dimensions or stores nothing.
+    pub fn new(program: &TileProgram, isa: Isa) -> Result<TileEpilogue, TileError> {
+        if program.dims().len() != 3 {
+            return Err(TileError::Rank { expected: 3, found: program.dims().len() });
+        }
+        let given = program.given_register();
+        // Every dimension moves: the product chooses its tiles.
+        Ok(TileEpilogue { machine: Machine::new(program, isa, |_| true, &[])?, given })
+    }
+
+    /// Bytes of private memory `apply` needs, 64-byte aligned.
+    pub fn scratch(&self) -> usize {
+        self.machine.scratch() + self.machine.tile() * size_of::<f32>()
+    }
+
+    /// Runs the program on `rows` × `cols` results from (`row0`, `col0`) of a batch entry; `tile` has row stride `ld`.
+    ///
+    /// # Safety
+    /// The block lies in the iteration space, `tile` holds it, the operands are as in [`Kernel::run`](crate::Kernel::run) and
+    /// `scratch` has the promised size.
+    #[allow(clippy::too_many_arguments, reason = "one block of a product, in the terms of the product")]
+    pub unsafe fn apply(
+        &self,
+        batch: usize,
+        row0: usize,
+        rows: usize,
+        col0: usize,
+        cols: usize,
+        tile: *const f32,
+        ld: usize,
+        operands: &[*mut u8],
+        scratch: *mut u8,
+    ) {
+        let width = cols.min(self.machine.tile());
+        let height = (self.machine.tile() / width.max(1)).max(1).min(rows);
+        let full = [1, height, width];
+        let mut first = true;
+        for row in (0..rows).step_by(height.max(1)) {
+            for col in (0..cols).step_by(width.max(1)) {
+                let origin = [batch, row0 + row, col0 + col];
+                let shape = [1, height.min(rows - row), width.min(cols - col)];
+                // SAFETY: the caller's promise, restricted to a part of the block.
+                unsafe {
+                    let part = tile.add(row * ld + col);
+                    self.give(part, ld, shape, scratch);
+                    self.machine.run(Region { origin: &origin, shape: &shape, full: &full, first }, operands, scratch);
+                }
+                first = false;
+            }
+        }
+    }
+
+    /// Hands a part of the result tile to the program: in place if it is contiguous.
+    ///
+    /// # Safety
+    /// As [`apply`](Self::apply).
+    unsafe fn give(&self, part: *const f32, ld: usize, shape: [usize; 3], scratch: *mut u8) {
+        let Some(given) = self.given else { return };
+        let [_, rows, cols] = shape;
+        // SAFETY: the copy lies behind the machine's own scratch and holds a whole tile.
+        unsafe {
+            let entry = self.machine.value(given, scratch);
+            if rows == 1 || cols == ld {
+                *entry = part.cast();
+                return;
+            }
+            let copy = scratch.add(self.machine.scratch()).cast::<f32>();
+            for r in 0..rows {
+                std::ptr::copy_nonoverlapping(part.add(r * ld), copy.add(r * cols), cols);
+            }
+            *entry = copy.cast_const().cast();
+        }
+    }
+}

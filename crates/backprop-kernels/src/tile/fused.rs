@@ -1,0 +1,64 @@
+use super::collapse::collapse;
+use super::machine::{Cut, Machine, Region, cost};
+use super::program::{TileError, TileProgram};
+use crate::{Isa, Kernel};
+
+/// Nanoseconds of work a task should have: long against a dispatch, short against a step.
+const TASK: f64 = 30_000.0;
+
+/// A tile program as a kernel.
+///
+/// Operands are numbered by the program's loads and stores. A stored operand may have exactly the address of a loaded one if
+/// every load of that address uses the same strides and offset as the store (in place); otherwise stored operands overlap nothing.
+pub struct Fused {
+    machine: Machine,
+    cut: Cut,
+    boxes_per_task: usize,
+}
+
+impl Fused {
+    /// Plans a program. Fails if it stores nothing.
+    pub fn new(program: &TileProgram, isa: Isa) -> Result<Fused, TileError> {
+        let program = collapse(program);
+        let trial = Machine::new(&program, isa, |_| true, &[])?;
+        let cut = Cut::new(&program.dims, trial.tile());
+        let (machine, cut) = settle(&program, isa, cut)?;
+        let elements = program.elements().max(1);
+        let per_box = cost(&program) * (elements as f64 / cut.boxes().max(1) as f64);
+        let boxes_per_task = ((TASK / per_box) as usize).max(1);
+        Ok(Fused { machine, cut, boxes_per_task })
+    }
+}
+
+/// Values that stay the same in all boxes need buffers of their own, which may call for the smaller tile and so another cut.
+fn settle(program: &TileProgram, isa: Isa, cut: Cut) -> Result<(Machine, Cut), TileError> {
+    let machine = Machine::new(program, isa, |d| cut.moving(d), &[])?;
+    let (shape, rank) = cut.full();
+    if shape[..rank].iter().product::<usize>() <= machine.tile() {
+        return Ok((machine, cut));
+    }
+    let cut = Cut::new(&program.dims, machine.tile());
+    Ok((Machine::new(program, isa, |d| cut.moving(d), &[])?, cut))
+}
+
+impl Kernel for Fused {
+    fn tasks(&self, _stage: usize) -> usize {
+        self.cut.boxes().div_ceil(self.boxes_per_task)
+    }
+
+    fn scratch(&self) -> usize {
+        self.machine.scratch()
+    }
+
+    unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, scratch: *mut u8) {
+        let first = task * self.boxes_per_task;
+        let last = (first + self.boxes_per_task).min(self.cut.boxes());
+        let (full, rank) = self.cut.full();
+        for number in first..last {
+            let (origin, shape) = self.cut.at(number);
+            let region = Region { origin: &origin[..rank], shape: &shape[..rank], full: &full[..rank], first: number == first };
+            // SAFETY: the caller's promise; the box lies in the iteration space.
+            unsafe { self.machine.run(region, operands, scratch) };
+        }
+    }
+}
