@@ -1,10 +1,12 @@
 use super::machine::{Machine, Region};
 use super::program::{Reg, TileError, TileProgram};
 use crate::Isa;
+use crate::gemm::Epilogue;
 
 /// A tile program applied to the output tile of a product or convolution while it is in cache.
 ///
 /// Its iteration space is [batch, rows, columns] of the product, its [given](TileProgram::given) value the `F32` result.
+/// Operands of its loads and stores are numbered as the product's own list, which they extend.
 pub struct TileEpilogue {
     machine: Machine,
     given: Option<Reg>,
@@ -21,18 +23,35 @@ impl TileEpilogue {
         Ok(TileEpilogue { machine: Machine::new(program, isa, |_| true, &[])?, given })
     }
 
-    /// Bytes of private memory `apply` needs, 64-byte aligned.
-    pub fn scratch(&self) -> usize {
+    /// Hands a part of the result tile to the program: in place if it is contiguous.
+    ///
+    /// # Safety
+    /// As [`apply`](Epilogue::apply).
+    unsafe fn give(&self, part: *const f32, ld: usize, shape: [usize; 3], scratch: *mut u8) {
+        let Some(given) = self.given else { return };
+        let [_, rows, cols] = shape;
+        // SAFETY: the copy lies behind the machine's own scratch and holds a whole tile.
+        unsafe {
+            let entry = self.machine.value(given, scratch);
+            if rows == 1 || cols == ld {
+                *entry = part.cast();
+                return;
+            }
+            let copy = scratch.add(self.machine.scratch()).cast::<f32>();
+            for r in 0..rows {
+                std::ptr::copy_nonoverlapping(part.add(r * ld), copy.add(r * cols), cols);
+            }
+            *entry = copy.cast_const().cast();
+        }
+    }
+}
+
+impl Epilogue for TileEpilogue {
+    fn scratch(&self) -> usize {
         self.machine.scratch() + self.machine.tile() * size_of::<f32>()
     }
 
-    /// Runs the program on `rows` × `cols` results from (`row0`, `col0`) of a batch entry; `tile` has row stride `ld`.
-    ///
-    /// # Safety
-    /// The block lies in the iteration space, `tile` holds it, the operands are as in [`Kernel::run`](crate::Kernel::run) and
-    /// `scratch` has the promised size.
-    #[allow(clippy::too_many_arguments, reason = "one block of a product, in the terms of the product")]
-    pub unsafe fn apply(
+    unsafe fn apply(
         &self,
         batch: usize,
         row0: usize,
@@ -60,28 +79,6 @@ impl TileEpilogue {
                 }
                 first = false;
             }
-        }
-    }
-
-    /// Hands a part of the result tile to the program: in place if it is contiguous.
-    ///
-    /// # Safety
-    /// As [`apply`](Self::apply).
-    unsafe fn give(&self, part: *const f32, ld: usize, shape: [usize; 3], scratch: *mut u8) {
-        let Some(given) = self.given else { return };
-        let [_, rows, cols] = shape;
-        // SAFETY: the copy lies behind the machine's own scratch and holds a whole tile.
-        unsafe {
-            let entry = self.machine.value(given, scratch);
-            if rows == 1 || cols == ld {
-                *entry = part.cast();
-                return;
-            }
-            let copy = scratch.add(self.machine.scratch()).cast::<f32>();
-            for r in 0..rows {
-                std::ptr::copy_nonoverlapping(part.add(r * ld), copy.add(r * cols), cols);
-            }
-            *entry = copy.cast_const().cast();
         }
     }
 }

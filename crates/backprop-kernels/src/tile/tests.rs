@@ -1,6 +1,7 @@
 use super::ops::lookup;
 use super::program::{Definition, Store};
 use super::*;
+use crate::gemm::Epilogue;
 use crate::{DType, Isa, Kernel};
 
 /// A small deterministic source of test numbers (splitmix64).
