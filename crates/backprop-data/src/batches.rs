@@ -48,12 +48,7 @@ impl Batches {
         if size == 0 {
             return Err(DataError::BatchSize);
         }
-        Ok(Self {
-            order,
-            size,
-            remainder,
-            position: 0,
-        })
+        Ok(Self { order, size, remainder, position: 0 })
     }
 
     /// Continues at `position`, counted in rows of the order: what [`position`](Self::position)

@@ -103,28 +103,17 @@ pub struct Column {
 impl Column {
     /// An input of numbers.
     pub fn input(name: &str, shape: &[usize]) -> Self {
-        Self {
-            name: name.into(),
-            role: Role::Input,
-            kind: Kind::Number,
-            shape: shape.into(),
-        }
+        Self { name: name.into(), role: Role::Input, kind: Kind::Number, shape: shape.into() }
     }
 
     /// A target of numbers (regression).
     pub fn target(name: &str, shape: &[usize]) -> Self {
-        Self {
-            role: Role::Target,
-            ..Self::input(name, shape)
-        }
+        Self { role: Role::Target, ..Self::input(name, shape) }
     }
 
     /// A target with one class label per sample.
     pub fn label(name: &str, classes: Classes) -> Self {
-        Self {
-            kind: Kind::Class(classes),
-            ..Self::target(name, &[])
-        }
+        Self { kind: Kind::Class(classes), ..Self::target(name, &[]) }
     }
 
     /// Elements of one sample. Saturates, so that an absurd shape fits no data.

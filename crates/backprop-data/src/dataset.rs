@@ -25,13 +25,7 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// Unknown column or row, a buffer of another length, a scale that does not fit the shape, or
     /// (for data that are not in memory) what reading them gave.
-    fn fill_f32(
-        &self,
-        column: usize,
-        rows: &[usize],
-        scale: &Scale,
-        out: &mut [f32],
-    ) -> Result<(), DataError>;
+    fn fill_f32(&self, column: usize, rows: &[usize], scale: &Scale, out: &mut [f32]) -> Result<(), DataError>;
 
     /// Writes `rows` of a column of whole numbers (labels, tokens, bytes) to `out`, one sample
     /// after the other. Allocates nothing.
@@ -51,14 +45,11 @@ pub trait Dataset: Send + Sync {
     /// There is none; the message lists those there are.
     fn column(&self, name: &str) -> Result<usize, DataError> {
         let columns = self.columns();
-        columns
-            .iter()
-            .position(|c| c.name == name)
-            .ok_or_else(|| DataError::NoColumn {
-                data: self.name().into(),
-                column: name.into(),
-                known: column_names(columns),
-            })
+        columns.iter().position(|c| c.name == name).ok_or_else(|| DataError::NoColumn {
+            data: self.name().into(),
+            column: name.into(),
+            known: column_names(columns),
+        })
     }
 }
 
@@ -131,22 +122,12 @@ impl Dataset for Subset {
         self.base.columns()
     }
 
-    fn fill_f32(
-        &self,
-        column: usize,
-        rows: &[usize],
-        scale: &Scale,
-        out: &mut [f32],
-    ) -> Result<(), DataError> {
-        self.in_runs(column, rows, out, |run, piece| {
-            self.base.fill_f32(column, run, scale, piece)
-        })
+    fn fill_f32(&self, column: usize, rows: &[usize], scale: &Scale, out: &mut [f32]) -> Result<(), DataError> {
+        self.in_runs(column, rows, out, |run, piece| self.base.fill_f32(column, run, scale, piece))
     }
 
     fn fill_i32(&self, column: usize, rows: &[usize], out: &mut [i32]) -> Result<(), DataError> {
-        self.in_runs(column, rows, out, |run, piece| {
-            self.base.fill_i32(column, run, piece)
-        })
+        self.in_runs(column, rows, out, |run, piece| self.base.fill_i32(column, run, piece))
     }
 }
 
@@ -156,12 +137,7 @@ pub(crate) fn no_row(data: &str, row: usize, rows: usize) -> DataError {
 }
 
 /// Elements per sample of `column`, after checking that it exists and that the buffer fits.
-pub(crate) fn checked_elements(
-    data: &dyn Dataset,
-    column: usize,
-    rows: usize,
-    buffer: usize,
-) -> Result<usize, DataError> {
+pub(crate) fn checked_elements(data: &dyn Dataset, column: usize, rows: usize, buffer: usize) -> Result<usize, DataError> {
     let columns = data.columns();
     let info = columns.get(column).ok_or_else(|| DataError::NoColumn {
         data: data.name().into(),
@@ -171,12 +147,7 @@ pub(crate) fn checked_elements(
     let elements = info.elements();
     let expected = elements.saturating_mul(rows);
     if expected != buffer {
-        return Err(DataError::Buffer {
-            data: data.name().into(),
-            column: info.name.clone(),
-            expected,
-            found: buffer,
-        });
+        return Err(DataError::Buffer { data: data.name().into(), column: info.name.clone(), expected, found: buffer });
     }
     Ok(elements)
 }

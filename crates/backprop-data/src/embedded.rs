@@ -6,25 +6,12 @@ use crate::open::Input;
 use crate::{Classes, Column, DataError, Dataset, InMemory, Parts, idx, split, text};
 
 /// What the labels of Fashion-MNIST mean (Xiao, Rasul and Vollgraf, 2017, table 2).
-const FASHION_CLASSES: [&str; 10] = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-];
+const FASHION_CLASSES: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
 macro_rules! embedded {
     ($file:literal) => {
-        (
-            concat!("embedded ", $file),
-            include_bytes!(concat!("../data/", $file)).as_slice(),
-        )
+        (concat!("embedded ", $file), include_bytes!(concat!("../data/", $file)).as_slice())
     };
 }
 
@@ -45,14 +32,10 @@ macro_rules! embedded {
 /// ```
 pub fn fashion() -> Result<Parts, DataError> {
     let read = |(name, bytes)| idx::parse(name, bytes);
-    let train = (
-        read(embedded!("fashion-4k/train-images-idx3-ubyte.gz"))?,
-        read(embedded!("fashion-4k/train-labels-idx1-ubyte.gz"))?,
-    );
-    let test = (
-        read(embedded!("fashion-4k/t10k-images-idx3-ubyte.gz"))?,
-        read(embedded!("fashion-4k/t10k-labels-idx1-ubyte.gz"))?,
-    );
+    let train =
+        (read(embedded!("fashion-4k/train-images-idx3-ubyte.gz"))?, read(embedded!("fashion-4k/train-labels-idx1-ubyte.gz"))?);
+    let test =
+        (read(embedded!("fashion-4k/t10k-images-idx3-ubyte.gz"))?, read(embedded!("fashion-4k/t10k-labels-idx1-ubyte.gz"))?);
     let classes = Classes::named(FASHION_CLASSES);
     let (train, test) = idx::pair("Fashion-MNIST", train, test, Some(classes))?;
     Ok(Parts::shuffled(train).with_test_set(test))
@@ -76,12 +59,7 @@ pub fn digits() -> Result<Parts, DataError> {
         let numbers = line.split(',').map(str::parse::<u8>);
         let row: Result<Vec<u8>, _> = numbers.collect();
         let Ok([image @ .., label]) = row.as_deref() else {
-            return Err(DataError::Shape {
-                data: name.into(),
-                column: "image".into(),
-                values: line.len(),
-                shape: vec![8, 8, 1],
-            });
+            return Err(DataError::Shape { data: name.into(), column: "image".into(), values: line.len(), shape: vec![8, 8, 1] });
         };
         pixels.extend_from_slice(image);
         labels.push(*label);

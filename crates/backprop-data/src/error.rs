@@ -31,9 +31,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// A file ends before its header does.
-    #[error(
-        "{file}: the file ends at byte {found}, its header needs {expected} bytes; it is cut short"
-    )]
+    #[error("{file}: the file ends at byte {found}, its header needs {expected} bytes; it is cut short")]
     HeaderCut {
         /// The file.
         file: String,
@@ -84,9 +82,7 @@ pub enum DataError {
         found: String,
     },
     /// Labels must be one whole number per sample.
-    #[error(
-        "{file}: labels must be one whole number per sample, found {found}; are images and labels exchanged?"
-    )]
+    #[error("{file}: labels must be one whole number per sample, found {found}; are images and labels exchanged?")]
     NotLabels {
         /// The file.
         file: String,
@@ -106,9 +102,7 @@ pub enum DataError {
         second_rows: usize,
     },
     /// Training and test part have different sample shapes.
-    #[error(
-        "{first} has samples of shape {first_shape:?}, {second} of {second_shape:?}; they must be equal"
-    )]
+    #[error("{first} has samples of shape {first_shape:?}, {second} of {second_shape:?}; they must be equal")]
     ShapesDiffer {
         /// File.
         first: String,
@@ -134,9 +128,7 @@ pub enum DataError {
         count: usize,
     },
     /// The values do not fill whole samples of the shape, or the shape has no elements.
-    #[error(
-        "{data}, column {column}: {values} values do not fill whole samples of shape {shape:?}"
-    )]
+    #[error("{data}, column {column}: {values} values do not fill whole samples of shape {shape:?}")]
     Shape {
         /// Data set.
         data: String,
@@ -188,9 +180,7 @@ pub enum DataError {
         rows: usize,
     },
     /// A batch buffer has the wrong length.
-    #[error(
-        "{data}, column {column}: the buffer holds {found} elements, the batch needs {expected}"
-    )]
+    #[error("{data}, column {column}: the buffer holds {found} elements, the batch needs {expected}")]
     Buffer {
         /// Data set.
         data: String,
@@ -214,9 +204,7 @@ pub enum DataError {
         share: f64,
     },
     /// A split would leave one of its parts without rows.
-    #[error(
-        "{data}: a share of {share} of {rows} rows leaves one part empty; take another share or more data"
-    )]
+    #[error("{data}: a share of {share} of {rows} rows leaves one part empty; take another share or more data")]
     SplitEmpty {
         /// Data set.
         data: String,
@@ -229,9 +217,7 @@ pub enum DataError {
     #[error("the batch size is 0; it must be at least 1")]
     BatchSize,
     /// A number cannot be normalised because it is infinite or not a number.
-    #[error(
-        "{data}, column {column}, row {row}: the value {value} is not finite; remove or replace it"
-    )]
+    #[error("{data}, column {column}, row {row}: the value {value} is not finite; remove or replace it")]
     NotFinite {
         /// Data set.
         data: String,
@@ -282,9 +268,7 @@ pub enum DataError {
         what: &'static str,
     },
     /// A character is not in the vocabulary that the data had.
-    #[error(
-        "character {character:?} at position {position} is not in the vocabulary of {size} characters"
-    )]
+    #[error("character {character:?} at position {position} is not in the vocabulary of {size} characters")]
     UnknownCharacter {
         /// The character.
         character: char,

@@ -56,12 +56,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Idx, DataError> {
 ///
 /// # Errors
 /// Different numbers of rows, labels that are not one whole number per row, or outside the classes.
-pub fn dataset(
-    name: &str,
-    images: Idx,
-    labels: Idx,
-    classes: Option<Classes>,
-) -> Result<InMemory, DataError> {
+pub fn dataset(name: &str, images: Idx, labels: Idx, classes: Option<Classes>) -> Result<InMemory, DataError> {
     if labels.sizes.len() != 1 || matches!(labels.values, Values::F32(_)) {
         let found = match labels.values {
             Values::F32(_) => format!("real numbers of sizes {:?}", labels.sizes),
@@ -93,12 +88,7 @@ pub fn dataset(
 }
 
 /// Joins training and test files to data sets of the same classes.
-pub(crate) fn pair(
-    name: &str,
-    train: (Idx, Idx),
-    test: (Idx, Idx),
-    classes: Option<Classes>,
-) -> Result<Halves, DataError> {
+pub(crate) fn pair(name: &str, train: (Idx, Idx), test: (Idx, Idx), classes: Option<Classes>) -> Result<Halves, DataError> {
     if train.0.sizes[1..] != test.0.sizes[1..] {
         return Err(DataError::ShapesDiffer {
             first: train.0.name,
@@ -129,13 +119,7 @@ fn check_labels(labels: &Idx, count: usize) -> Result<(), DataError> {
     let values = (0..labels.values.len()).filter_map(|i| labels.values.integer(i));
     for (row, value) in values.enumerate() {
         if !usize::try_from(value).is_ok_and(|v| v < count) {
-            return Err(DataError::OutOfRange {
-                data: labels.name.clone(),
-                what: "label",
-                value,
-                row,
-                count,
-            });
+            return Err(DataError::OutOfRange { data: labels.name.clone(), what: "label", value, row, count });
         }
     }
     Ok(())
@@ -146,11 +130,7 @@ fn decode(mut input: Input) -> Result<Idx, DataError> {
     let bytes = body(&mut input, element, &sizes)?;
     let name = input.name;
     let values = element.values(bytes);
-    Ok(Idx {
-        name,
-        sizes,
-        values,
-    })
+    Ok(Idx { name, sizes, values })
 }
 
 /// Element types of the format, by their code.
@@ -165,14 +145,7 @@ enum Element {
 }
 
 impl Element {
-    const ALL: [Element; 6] = [
-        Element::U8,
-        Element::I8,
-        Element::I16,
-        Element::I32,
-        Element::F32,
-        Element::F64,
-    ];
+    const ALL: [Element; 6] = [Element::U8, Element::I8, Element::I16, Element::I32, Element::F32, Element::F64];
 
     fn size(self) -> usize {
         match self {
@@ -224,35 +197,18 @@ fn exactly(input: &mut Input, before: usize, count: usize) -> Result<Vec<u8>, Da
     if bytes.len() == count {
         return Ok(bytes);
     }
-    Err(DataError::HeaderCut {
-        file: input.name.clone(),
-        expected: before + count,
-        found: before + bytes.len(),
-    })
+    Err(DataError::HeaderCut { file: input.name.clone(), expected: before + count, found: before + bytes.len() })
 }
 
 fn body(input: &mut Input, element: Element, sizes: &[usize]) -> Result<Vec<u8>, DataError> {
-    let needed = sizes
-        .iter()
-        .try_fold(element.size(), |n, &size| n.checked_mul(size))
-        .filter(|&n| n > 0 && n < usize::MAX);
+    let needed = sizes.iter().try_fold(element.size(), |n, &size| n.checked_mul(size)).filter(|&n| n > 0 && n < usize::MAX);
     let Some(expected) = needed else {
-        return Err(DataError::IdxSizes {
-            file: input.name.clone(),
-            offset: MAGIC_LEN,
-            sizes: sizes.to_vec(),
-        });
+        return Err(DataError::IdxSizes { file: input.name.clone(), offset: MAGIC_LEN, sizes: sizes.to_vec() });
     };
     let header = MAGIC_LEN + 4 * sizes.len();
     let file = input.name.clone();
-    let length = |found: String| DataError::IdxLength {
-        file,
-        sizes: sizes.to_vec(),
-        element: element.size(),
-        header,
-        expected,
-        found,
-    };
+    let length =
+        |found: String| DataError::IdxLength { file, sizes: sizes.to_vec(), element: element.size(), header, expected, found };
     let bound = input.bound.saturating_sub(header as u64);
     if expected as u64 > bound {
         return Err(length(match input.packed {

@@ -41,12 +41,7 @@ struct Stored {
 impl InMemory {
     /// A data set without columns, called `name` in messages.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            rows: 0,
-            columns: Vec::new(),
-            stored: Vec::new(),
-        }
+        Self { name: name.into(), rows: 0, columns: Vec::new(), stored: Vec::new() }
     }
 
     /// Adds a column whose samples lie one after the other in `values`.
@@ -80,11 +75,7 @@ impl InMemory {
         rows: usize,
     ) -> Result<Self, DataError> {
         let elements = column.elements();
-        let end = rows
-            .saturating_sub(1)
-            .saturating_mul(stride)
-            .saturating_add(offset)
-            .saturating_add(elements);
+        let end = rows.saturating_sub(1).saturating_mul(stride).saturating_add(offset).saturating_add(elements);
         if elements == 0 || end > values.len() {
             return Err(self.bad_shape(&column, values.len()));
         }
@@ -92,14 +83,7 @@ impl InMemory {
         self.push(column, values, offset, stride, rows)
     }
 
-    fn push(
-        mut self,
-        column: Column,
-        values: Arc<Values>,
-        offset: usize,
-        stride: usize,
-        rows: usize,
-    ) -> Result<Self, DataError> {
+    fn push(mut self, column: Column, values: Arc<Values>, offset: usize, stride: usize, rows: usize) -> Result<Self, DataError> {
         if let Some(first) = self.columns.first()
             && rows != self.rows
         {
@@ -112,30 +96,16 @@ impl InMemory {
         }
         self.rows = rows;
         self.columns.push(column);
-        self.stored.push(Stored {
-            values,
-            offset,
-            stride,
-        });
+        self.stored.push(Stored { values, offset, stride });
         Ok(self)
     }
 
     fn bad_shape(&self, column: &Column, values: usize) -> DataError {
-        DataError::Shape {
-            data: self.name.clone(),
-            column: column.name.clone(),
-            values,
-            shape: column.shape.clone(),
-        }
+        DataError::Shape { data: self.name.clone(), column: column.name.clone(), values, shape: column.shape.clone() }
     }
 
     /// Labels and tokens must be whole numbers below the count; `per_row` tells values from rows.
-    fn check_range(
-        &self,
-        column: &Column,
-        values: &Values,
-        per_row: usize,
-    ) -> Result<(), DataError> {
+    fn check_range(&self, column: &Column, values: &Values, per_row: usize) -> Result<(), DataError> {
         let (what, count) = match &column.kind {
             Kind::Number => return Ok(()),
             Kind::Class(classes) => ("label", classes.count()),
@@ -148,29 +118,13 @@ impl InMemory {
             if usize::try_from(value).is_ok_and(|v| v < count) {
                 continue;
             }
-            return Err(DataError::OutOfRange {
-                data: self.name.clone(),
-                what,
-                value,
-                row: i / per_row,
-                count,
-            });
+            return Err(DataError::OutOfRange { data: self.name.clone(), what, value, row: i / per_row, count });
         }
         Ok(())
     }
 
-    fn kind_differs(
-        &self,
-        column: &Column,
-        found: &'static str,
-        needed: &'static str,
-    ) -> DataError {
-        DataError::KindDiffers {
-            data: self.name.clone(),
-            column: column.name.clone(),
-            found,
-            needed,
-        }
+    fn kind_differs(&self, column: &Column, found: &'static str, needed: &'static str) -> DataError {
+        DataError::KindDiffers { data: self.name.clone(), column: column.name.clone(), found, needed }
     }
 
     /// Calls `write` with each sample's values and its place in `out`.
@@ -235,13 +189,7 @@ impl Dataset for InMemory {
         &self.columns
     }
 
-    fn fill_f32(
-        &self,
-        column: usize,
-        rows: &[usize],
-        scale: &Scale,
-        out: &mut [f32],
-    ) -> Result<(), DataError> {
+    fn fill_f32(&self, column: usize, rows: &[usize], scale: &Scale, out: &mut [f32]) -> Result<(), DataError> {
         checked_elements(self, column, rows.len(), out.len())?;
         match self.stored[column].values.as_ref() {
             Values::U8(v) => self.scaled(column, v, rows, scale, out),
@@ -257,9 +205,7 @@ impl Dataset for InMemory {
             Values::U8(v) => self.converted(column, v, rows, out),
             Values::I16(v) => self.converted(column, v, rows, out),
             Values::I32(v) => self.converted(column, v, rows, out),
-            Values::F32(_) => {
-                Err(self.kind_differs(&self.columns[column], "real numbers", "whole numbers"))
-            }
+            Values::F32(_) => Err(self.kind_differs(&self.columns[column], "real numbers", "whole numbers")),
         }
     }
 }

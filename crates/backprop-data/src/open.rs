@@ -51,26 +51,15 @@ impl<'a> Input<'a> {
 
     fn new(name: String, len: u64, mut reader: impl Read + 'a) -> Result<Self, DataError> {
         let mut start = Vec::with_capacity(GZIP_MAGIC.len());
-        let magic = (&mut reader)
-            .take(GZIP_MAGIC.len() as u64)
-            .read_to_end(&mut start);
+        let magic = (&mut reader).take(GZIP_MAGIC.len() as u64).read_to_end(&mut start);
         magic.map_err(|e| io_error(&name, e))?;
         let packed = start == GZIP_MAGIC;
         let whole = io::Cursor::new(start).chain(reader);
         let (reader, bound): (Box<dyn Read + 'a>, u64) = match packed {
-            true => (
-                Box::new(MultiGzDecoder::new(whole)),
-                len.saturating_mul(DEFLATE_LIMIT),
-            ),
+            true => (Box::new(MultiGzDecoder::new(whole)), len.saturating_mul(DEFLATE_LIMIT)),
             false => (Box::new(whole), len),
         };
-        Ok(Self {
-            name,
-            bound,
-            packed,
-            read: 0,
-            reader,
-        })
+        Ok(Self { name, bound, packed, read: 0, reader })
     }
 
     /// All bytes to the end.
@@ -83,17 +72,11 @@ impl<'a> Input<'a> {
     pub fn take(&mut self, count: usize) -> Result<Vec<u8>, DataError> {
         let room = if self.packed { 0 } else { self.bound };
         let mut bytes = Vec::with_capacity(count.min(usize::try_from(room).unwrap_or(0)));
-        let result = (&mut self.reader)
-            .take(count as u64)
-            .read_to_end(&mut bytes);
+        let result = (&mut self.reader).take(count as u64).read_to_end(&mut bytes);
         self.read += bytes.len();
         match result {
             Ok(_) => Ok(bytes),
-            Err(source) if self.packed => Err(DataError::Gzip {
-                file: self.name.clone(),
-                unpacked: self.read,
-                source,
-            }),
+            Err(source) if self.packed => Err(DataError::Gzip { file: self.name.clone(), unpacked: self.read, source }),
             Err(source) => Err(io_error(&self.name, source)),
         }
     }

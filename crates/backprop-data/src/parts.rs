@@ -38,12 +38,7 @@ impl Parts {
     }
 
     fn new(train: Arc<dyn Dataset>, rule: Rule) -> Self {
-        Self {
-            train,
-            validation: None,
-            test: None,
-            rule,
-        }
+        Self { train, validation: None, test: None, rule }
     }
 
     /// Adds a test part that exists as such.

@@ -126,10 +126,7 @@ impl Scale {
         let count = (data.len() * elements / groups) as f64;
         if how == Normalise::Range {
             let Extent { min, max, .. } = first[0];
-            return Ok(Self {
-                shift: vec![min],
-                factor: vec![factor_of(f64::from(max) - f64::from(min))],
-            });
+            return Ok(Self { shift: vec![min], factor: vec![factor_of(f64::from(max) - f64::from(min))] });
         }
         let mut second: Vec<(f64, f64)> = first.iter().map(|e| (e.sum / count, 0.0)).collect();
         for_each_sample(data, column, elements, |sample| {
@@ -138,13 +135,8 @@ impl Scale {
                 *squares += deviation * deviation;
             });
         })?;
-        let factor = second
-            .iter()
-            .map(|(_, squares)| factor_of((squares / count).sqrt()));
-        Ok(Self {
-            factor: factor.collect(),
-            shift: second.iter().map(|&(mean, _)| mean as f32).collect(),
-        })
+        let factor = second.iter().map(|(_, squares)| factor_of((squares / count).sqrt()));
+        Ok(Self { factor: factor.collect(), shift: second.iter().map(|&(mean, _)| mean as f32).collect() })
     }
 
     /// What is taken off.
@@ -215,11 +207,7 @@ struct Extent {
 
 impl Default for Extent {
     fn default() -> Self {
-        Self {
-            min: f32::INFINITY,
-            max: f32::NEG_INFINITY,
-            sum: 0.0,
-        }
+        Self { min: f32::INFINITY, max: f32::NEG_INFINITY, sum: 0.0 }
     }
 }
 
@@ -246,12 +234,7 @@ fn grouped<G>(groups: &mut [G], sample: &[f32], add: impl Fn(&mut G, f32)) {
 }
 
 /// Reads all rows in sequence, unscaled, and checks that the values are finite.
-fn for_each_sample(
-    data: &dyn Dataset,
-    column: usize,
-    elements: usize,
-    mut visit: impl FnMut(&[f32]),
-) -> Result<(), DataError> {
+fn for_each_sample(data: &dyn Dataset, column: usize, elements: usize, mut visit: impl FnMut(&[f32])) -> Result<(), DataError> {
     let info = &data.columns()[column];
     if info.kind != crate::Kind::Number {
         return Err(DataError::KindDiffers {
@@ -265,12 +248,7 @@ fn for_each_sample(
     for row in 0..data.len() {
         data.fill_f32(column, &[row], &Scale::identity(), &mut sample)?;
         if let Some(&value) = sample.iter().find(|v| !v.is_finite()) {
-            return Err(DataError::NotFinite {
-                data: data.name().into(),
-                column: info.name.clone(),
-                row,
-                value,
-            });
+            return Err(DataError::NotFinite { data: data.name().into(), column: info.name.clone(), row, value });
         }
         visit(&sample);
     }
@@ -299,10 +277,7 @@ to_f32!(u8, i16, i32, f32);
 const TILE: usize = 256;
 
 /// A scale laid out so that the inner loop is long enough for vectors.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "filling a batch must not allocate; the value lives on the stack during one fill"
-)]
+#[expect(clippy::large_enum_variant, reason = "filling a batch must not allocate; the value lives on the stack during one fill")]
 pub(crate) enum Tiles<'s> {
     Uniform(f32, f32),
     Repeated(Repeated),
@@ -325,11 +300,7 @@ impl Repeated {
             shift[j] = scale.shift[j % n];
             factor[j] = scale.factor[j % n];
         }
-        Self {
-            shift,
-            factor,
-            period,
-        }
+        Self { shift, factor, period }
     }
 }
 

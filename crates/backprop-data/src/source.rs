@@ -115,35 +115,16 @@ impl Source {
         match self {
             Source::Fashion {} => embedded::fashion(),
             Source::Digits {} => embedded::digits(),
-            Source::Shakespeare {
-                sequence,
-                stride,
-                test,
-            } => windows(
-                "Shakespeare",
-                &embedded::shakespeare()?,
-                *sequence,
-                *stride,
-                *test,
-            ),
-            Source::Text {
-                path,
-                sequence,
-                stride,
-                test,
-            } => {
+            Source::Shakespeare { sequence, stride, test } => {
+                windows("Shakespeare", &embedded::shakespeare()?, *sequence, *stride, *test)
+            }
+            Source::Text { path, sequence, stride, test } => {
                 let path = base.join(path);
                 let name = path.display().to_string();
                 windows(&name, &text::read(&path)?, *sequence, *stride, *test)
             }
             Source::Idx(files) => files.load(base),
-            &Source::Clusters {
-                rows,
-                features,
-                classes,
-                seed,
-                test,
-            } => {
+            &Source::Clusters { rows, features, classes, seed, test } => {
                 let data = synthetic::clusters(rows, features, classes, seed)?;
                 Parts::shuffled(Arc::new(data)).with_test(test, split::TEST_SEED)
             }
@@ -176,13 +157,7 @@ impl IdxFiles {
 
 /// Windows of characters, split from the end. Windows that share a target with the next part are
 /// left out.
-fn windows(
-    name: &str,
-    text: &str,
-    sequence: usize,
-    stride: Option<usize>,
-    test: f64,
-) -> Result<Parts, DataError> {
+fn windows(name: &str, text: &str, sequence: usize, stride: Option<usize>, test: f64) -> Result<Parts, DataError> {
     let stride = stride.unwrap_or(sequence);
     let data: Arc<dyn Dataset> = Arc::new(text::dataset(name, text, sequence, stride)?);
     let gap = sequence.div_ceil(stride) - 1;

@@ -31,9 +31,8 @@ pub fn random(data: Arc<dyn Dataset>, share: f64, seed: u64) -> Result<Halves, D
     let take = count(data.as_ref(), share, data.len())?;
     let order = Order::keyed(seed, Stream::Split, 0, data.len());
     let shuffled: Vec<usize> = (0..data.len()).map(|i| order.index(i)).collect();
-    let label = data.columns().iter().position(|c| {
-        c.role == Role::Target && matches!(c.kind, Kind::Class(_)) && c.shape.is_empty()
-    });
+    let label =
+        data.columns().iter().position(|c| c.role == Role::Target && matches!(c.kind, Kind::Class(_)) && c.shape.is_empty());
     let taken = match label {
         Some(label) => in_proportion(data.as_ref(), label, &shuffled, share, take)?,
         None => shuffled[..take].to_vec(),
@@ -89,22 +88,13 @@ fn select(data: Arc<dyn Dataset>, taken: impl Fn(usize) -> bool) -> Result<Halve
 
 /// `row` in the 32 bits that a [`Subset`] has for it.
 fn row_number(data: &dyn Dataset, row: usize) -> Result<u32, DataError> {
-    row.try_into().map_err(|_| DataError::TooManyRows {
-        data: data.name().into(),
-        rows: data.len(),
-    })
+    row.try_into().map_err(|_| DataError::TooManyRows { data: data.name().into(), rows: data.len() })
 }
 
 /// Takes from each class, in the shuffled order, its share rounded down, and gives the rows that
 /// are then missing from `take` to the classes with the largest remainders (the method of Hamilton).
 /// The last row of a class always stays.
-fn in_proportion(
-    data: &dyn Dataset,
-    label: usize,
-    shuffled: &[usize],
-    share: f64,
-    take: usize,
-) -> Result<Vec<usize>, DataError> {
+fn in_proportion(data: &dyn Dataset, label: usize, shuffled: &[usize], share: f64, take: usize) -> Result<Vec<usize>, DataError> {
     let mut labels = vec![0; data.len()];
     data.fill_i32(label, &(0..data.len()).collect::<Vec<_>>(), &mut labels)?;
     let mut by_class = shuffled.to_vec();

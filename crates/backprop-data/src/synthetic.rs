@@ -10,12 +10,7 @@ use crate::{Classes, Column, DataError, InMemory};
 ///
 /// # Errors
 /// A number that is 0.
-pub fn clusters(
-    rows: usize,
-    features: usize,
-    classes: usize,
-    seed: u64,
-) -> Result<InMemory, DataError> {
+pub fn clusters(rows: usize, features: usize, classes: usize, seed: u64) -> Result<InMemory, DataError> {
     nonzero([("rows", rows), ("features", features), ("classes", classes)])?;
     let centre = |class: usize, j: usize| 4.0 * uniform(seed, 0, class * features + j) - 2.0;
     let value = |i: usize| {
@@ -41,9 +36,7 @@ pub fn linear(rows: usize, features: usize, noise: f32, seed: u64) -> Result<InM
     let points: Vec<f32> = (0..rows * features).map(|i| bell(seed, 1, i)).collect();
     let value = |(row, point): (usize, &[f32])| {
         let terms = point.iter().enumerate();
-        let law: f32 = terms
-            .map(|(j, x)| (2.0 * uniform(seed, 0, j) - 1.0) * x)
-            .sum();
+        let law: f32 = terms.map(|(j, x)| (2.0 * uniform(seed, 0, j) - 1.0) * x).sum();
         law + 1.0 + noise * bell(seed, 2, row)
     };
     let values: Vec<f32> = points.chunks(features).enumerate().map(value).collect();

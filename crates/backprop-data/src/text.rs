@@ -68,13 +68,7 @@ impl Vocabulary {
     pub fn encode(&self, text: &str) -> Result<Vec<i32>, DataError> {
         let tokens = text.chars().enumerate().map(|(position, character)| {
             let token = self.characters.binary_search(&character);
-            token
-                .map(|t| t as i32)
-                .map_err(|_| DataError::UnknownCharacter {
-                    character,
-                    position,
-                    size: self.len(),
-                })
+            token.map(|t| t as i32).map_err(|_| DataError::UnknownCharacter { character, position, size: self.len() })
         });
         tokens.collect()
     }
@@ -102,10 +96,8 @@ pub fn read(path: &Path) -> Result<String, DataError> {
 pub(crate) fn decode(mut input: Input) -> Result<String, DataError> {
     let bytes = input.rest()?;
     let file = input.name;
-    let text = String::from_utf8(bytes).map_err(|e| DataError::NotUtf8 {
-        file: file.clone(),
-        offset: e.utf8_error().valid_up_to(),
-    })?;
+    let text =
+        String::from_utf8(bytes).map_err(|e| DataError::NotUtf8 { file: file.clone(), offset: e.utf8_error().valid_up_to() })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     if text.is_empty() {
         return Err(DataError::Empty { data: file });
@@ -132,12 +124,7 @@ pub(crate) fn decode(mut input: Input) -> Result<String, DataError> {
 /// assert_eq!((data.len(), vocabulary.decode(&tokens).as_str()), (2, "ello"));
 /// # Ok::<(), backprop_data::DataError>(())
 /// ```
-pub fn dataset(
-    name: &str,
-    text: &str,
-    sequence: usize,
-    stride: usize,
-) -> Result<InMemory, DataError> {
+pub fn dataset(name: &str, text: &str, sequence: usize, stride: usize) -> Result<InMemory, DataError> {
     for (what, value) in [("sequence", sequence), ("stride", stride)] {
         if value == 0 {
             return Err(DataError::Zero { what });
@@ -146,26 +133,15 @@ pub fn dataset(
     let characters = text.chars().count();
     let needed = sequence.saturating_add(1);
     if characters < needed {
-        return Err(DataError::TextShort {
-            data: name.into(),
-            characters,
-            sequence,
-            needed,
-        });
+        return Err(DataError::TextShort { data: name.into(), characters, sequence, needed });
     }
     let vocabulary = Arc::new(Vocabulary::of(text));
     let tokens = narrowest(vocabulary.encode(text)?, vocabulary.len());
     let rows = (characters - needed) / stride + 1;
-    let column = |name: &str, role| Column {
-        name: name.into(),
-        role,
-        kind: Kind::Token(Arc::clone(&vocabulary)),
-        shape: vec![sequence],
-    };
+    let column =
+        |name: &str, role| Column { name: name.into(), role, kind: Kind::Token(Arc::clone(&vocabulary)), shape: vec![sequence] };
     let (input, target) = (column("input", Role::Input), column("target", Role::Target));
-    InMemory::new(name)
-        .with_windows(input, Arc::clone(&tokens), 0, stride, rows)?
-        .with_windows(target, tokens, 1, stride, rows)
+    InMemory::new(name).with_windows(input, Arc::clone(&tokens), 0, stride, rows)?.with_windows(target, tokens, 1, stride, rows)
 }
 
 /// Tokens `0..size` in the narrowest type that holds them.

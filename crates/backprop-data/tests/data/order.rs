@@ -6,9 +6,7 @@ fn all(order: Order) -> Vec<usize> {
 }
 
 fn batches(order: Order, size: usize, remainder: Remainder, from: usize) -> Vec<Vec<usize>> {
-    let mut batches = Batches::new(order, size, remainder)
-        .unwrap()
-        .starting_at(from);
+    let mut batches = Batches::new(order, size, remainder).unwrap().starting_at(from);
     let mut rows = Vec::new();
     let mut out = Vec::new();
     assert_eq!(batches.remaining(), {
@@ -29,10 +27,7 @@ fn the_values_are_a_contract() {
     assert_eq!(all(Order::new(42, 0, 10)), [7, 3, 9, 5, 0, 4, 1, 2, 6, 8]);
     assert_eq!(all(Order::new(42, 1, 10)), [4, 2, 0, 7, 8, 5, 3, 1, 6, 9]);
     let order = Order::new(u64::MAX, 7, 1 << 40);
-    assert_eq!(
-        [order.index(0), order.index(123_456_789_012)],
-        [193_805_347_203, 962_390_254_181]
-    );
+    assert_eq!([order.index(0), order.index(123_456_789_012)], [193_805_347_203, 962_390_254_181]);
 }
 
 #[test]
@@ -73,14 +68,8 @@ fn epochs_look_independent() {
         let seen = follows.iter().filter(|&&c| c > 0.0).count();
         assert_eq!(seen, len * (len - 1));
         let expected = EPOCHS as f64 / len as f64;
-        assert!(
-            chi_square(&position, expected) < bound,
-            "{len} rows: positions"
-        );
-        assert!(
-            chi_square(&follows, expected) < bound,
-            "{len} rows: successors"
-        );
+        assert!(chi_square(&position, expected) < bound, "{len} rows: positions");
+        assert!(chi_square(&follows, expected) < bound, "{len} rows: successors");
     }
 }
 
@@ -91,19 +80,13 @@ fn all_orders_of_three_rows_occur_equally_often() {
         *counts.entry(all(Order::new(seed, 0, 3))).or_insert(0) += 1;
     }
     assert_eq!(counts.len(), 6);
-    assert!(
-        counts.values().all(|c| (850..1150).contains(c)),
-        "{counts:?}"
-    );
+    assert!(counts.values().all(|c| (850..1150).contains(c)), "{counts:?}");
 }
 
 #[test]
 fn a_batch_size_of_zero_is_an_error() {
     let error = Batches::new(Order::sequential(3), 0, Remainder::Keep).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the batch size is 0; it must be at least 1"
-    );
+    assert_eq!(error.to_string(), "the batch size is 0; it must be at least 1");
 }
 
 #[test]

@@ -1,9 +1,7 @@
 use backprop_data::{Classes, Column, InMemory, Normalise, Scale, Values};
 
 fn data(shape: &[usize], values: impl Into<Values>) -> InMemory {
-    InMemory::new("data")
-        .with_column(Column::input("x", shape), values)
-        .unwrap()
+    InMemory::new("data").with_column(Column::input("x", shape), values).unwrap()
 }
 
 fn fit(data: &InMemory, how: Normalise) -> Scale {
@@ -11,9 +9,7 @@ fn fit(data: &InMemory, how: Normalise) -> Scale {
 }
 
 fn error(data: &InMemory) -> String {
-    Scale::fit(data, 0, Normalise::Global)
-        .unwrap_err()
-        .to_string()
+    Scale::fit(data, 0, Normalise::Global).unwrap_err().to_string()
 }
 
 #[test]
@@ -22,24 +18,14 @@ fn each_way_to_normalise_groups_the_values_as_it_says() {
     let x = data(&[2, 2], vec![1_u8, 10, 3, 10, 5, 10, 7, 30]);
     assert_eq!(fit(&x, Normalise::None), Scale::identity());
     let range = fit(&x, Normalise::Range);
-    assert_eq!(
-        (range.shift(), range.factor()),
-        (&[1.0][..], &[1.0 / 29.0][..])
-    );
+    assert_eq!((range.shift(), range.factor()), (&[1.0][..], &[1.0 / 29.0][..]));
     let global = fit(&x, Normalise::Global);
-    let variance: f32 = [1, 10, 3, 10, 5, 10, 7, 30]
-        .iter()
-        .map(|v| (*v as f32 - 9.5).powi(2))
-        .sum::<f32>()
-        / 8.0;
+    let variance: f32 = [1, 10, 3, 10, 5, 10, 7, 30].iter().map(|v| (*v as f32 - 9.5).powi(2)).sum::<f32>() / 8.0;
     assert_eq!(global.shift(), [9.5]);
     assert!((global.factor()[0] - 1.0 / variance.sqrt()).abs() < 1e-7);
     let channel = fit(&x, Normalise::Channel);
     assert_eq!(channel.shift(), [4.0, 15.0]);
-    assert_eq!(
-        channel.factor(),
-        [5.0_f64, 75.0].map(|v| v.sqrt().recip() as f32)
-    );
+    assert_eq!(channel.factor(), [5.0_f64, 75.0].map(|v| v.sqrt().recip() as f32));
     let feature = fit(&x, Normalise::Feature);
     assert_eq!(feature.shift(), [3.0, 10.0, 5.0, 20.0]);
     assert_eq!(feature.factor(), [0.5, 1.0, 0.5, 0.1]);
@@ -63,10 +49,7 @@ fn a_constant_column_becomes_zero() {
         scale.apply(&mut sample).unwrap();
         assert_eq!(sample, [0.0, 0.0]);
     }
-    assert_eq!(
-        fit(&data(&[], vec![7_u8; 3]), Normalise::Range).factor(),
-        [1.0]
-    );
+    assert_eq!(fit(&data(&[], vec![7_u8; 3]), Normalise::Range).factor(), [1.0]);
 }
 
 /// The mean lies between two neighbouring f32 numbers.
@@ -84,12 +67,8 @@ fn what_cannot_be_normalised_is_an_error() {
         error(&data(&[2], vec![1.0, 2.0, 3.0, f32::NAN])),
         "data, column x, row 1: the value NaN is not finite; remove or replace it"
     );
-    let labels =
-        InMemory::new("data").with_column(Column::label("y", Classes::numbered(2)), vec![0_u8, 1]);
-    assert_eq!(
-        error(&labels.unwrap()),
-        "data, column y: holds class labels, numbers needed"
-    );
+    let labels = InMemory::new("data").with_column(Column::label("y", Classes::numbered(2)), vec![0_u8, 1]);
+    assert_eq!(error(&labels.unwrap()), "data, column y: holds class labels, numbers needed");
 }
 
 #[test]

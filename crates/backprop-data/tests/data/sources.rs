@@ -8,9 +8,7 @@ use crate::{gzip, idx_file};
 fn load(source: &str, base: &Path) -> Result<Parts, String> {
     let source: Source = toml::from_str(source).map_err(|e| e.message().to_string())?;
     let folder = format!("{}/", base.display());
-    source
-        .load(base)
-        .map_err(|e| e.to_string().replace(&folder, ""))
+    source.load(base).map_err(|e| e.to_string().replace(&folder, ""))
 }
 
 fn class_counts(data: &dyn Dataset) -> Vec<usize> {
@@ -44,10 +42,7 @@ fn fashion_is_normalised_by_its_own_statistics() {
     let train = backprop_data::fashion().unwrap().train;
     let scale = Scale::fit(&*train, 0, Normalise::Global).unwrap();
     assert!((scale.shift()[0] - 73.015_854).abs() < 1e-4, "{scale:?}");
-    assert!(
-        (1.0 / scale.factor()[0] - 90.232_39).abs() < 1e-4,
-        "{scale:?}"
-    );
+    assert!((1.0 / scale.factor()[0] - 90.232_39).abs() < 1e-4, "{scale:?}");
 }
 
 #[test]
@@ -69,20 +64,14 @@ fn digits_are_split_in_proportion_and_always_alike() {
 fn shakespeare_is_split_from_the_end() {
     let text = backprop_data::shakespeare().unwrap();
     assert_eq!(text.len(), 277_225);
-    assert!(
-        text.starts_with("Hamlet\n") && text.is_ascii() && !text.contains(['*', '_', '\\', '#'])
-    );
+    assert!(text.starts_with("Hamlet\n") && text.is_ascii() && !text.contains(['*', '_', '\\', '#']));
     let parts = load("source = 'shakespeare'\nsequence = 100", Path::new(".")).unwrap();
     assert_eq!((parts.train.len(), parts.test.unwrap().len()), (2495, 277));
     let Kind::Token(vocabulary) = &parts.train.columns()[0].kind else {
         panic!("tokens");
     };
     assert_eq!(vocabulary.len(), 65);
-    let dense = load(
-        "source = 'shakespeare'\nsequence = 100\nstride = 50",
-        Path::new("."),
-    )
-    .unwrap();
+    let dense = load("source = 'shakespeare'\nsequence = 100\nstride = 50", Path::new(".")).unwrap();
     assert_eq!(dense.train.len() + dense.test.unwrap().len() + 1, 5543);
 }
 
@@ -91,16 +80,8 @@ fn write_idx(folder: &Path, n: u32, m: u32) {
     for (name, n) in [("a", n), ("b", m)] {
         let images: Vec<u8> = (0..4 * n).map(|i| i as u8).collect();
         let labels: Vec<u8> = (0..n).map(|i| (i % 3) as u8).collect();
-        fs::write(
-            folder.join(format!("{name}.images")),
-            idx_file(8, &[n, 2, 2], &images),
-        )
-        .unwrap();
-        fs::write(
-            folder.join(format!("{name}.labels")),
-            gzip(&idx_file(8, &[n], &labels)),
-        )
-        .unwrap();
+        fs::write(folder.join(format!("{name}.images")), idx_file(8, &[n, 2, 2], &images)).unwrap();
+        fs::write(folder.join(format!("{name}.labels")), gzip(&idx_file(8, &[n], &labels))).unwrap();
     }
 }
 
@@ -111,40 +92,28 @@ fn idx_files_are_read_from_the_configurations_folder() {
     let train = "source = 'idx'\nimages = 'a.images'\nlabels = 'a.labels'\n";
     let parts = load(train, folder.path()).unwrap();
     assert_eq!((parts.train.len(), parts.test.unwrap().len()), (24, 6));
-    let both = format!(
-        "{train}test_images = 'b.images'\ntest_labels = 'b.labels'\nclasses = ['x', 'y', 'z']"
-    );
+    let both = format!("{train}test_images = 'b.images'\ntest_labels = 'b.labels'\nclasses = ['x', 'y', 'z']");
     let parts = load(&both, folder.path()).unwrap();
     assert_eq!((parts.train.len(), parts.test.unwrap().len()), (30, 6));
     assert_eq!(parts.train.columns()[0].shape, [2, 2, 1]);
 
     let error = |text: &str| load(text, folder.path()).map(|_| ()).unwrap_err();
     let half = format!("{train}test_images = 'b.images'");
-    assert_eq!(
-        error(&half),
-        "test_images is given without test_labels; give both or neither"
-    );
+    assert_eq!(error(&half), "test_images is given without test_labels; give both or neither");
     let few = both.replace(", 'z'", "");
     assert_eq!(error(&few), "a.labels: label 2 in row 2 is outside 0..2");
     let missing = train.replace("a.images", "c.images");
     assert!(error(&missing).starts_with("cannot read c.images: "));
     let other = idx_file(8, &[6, 2, 3], &[0; 36]);
     fs::write(folder.path().join("b.images"), other).unwrap();
-    assert_eq!(
-        error(&both),
-        "a.images has samples of shape [2, 2], b.images of [2, 3]; they must be equal"
-    );
+    assert_eq!(error(&both), "a.images has samples of shape [2, 2], b.images of [2, 3]; they must be equal");
 }
 
 #[test]
 fn a_text_is_split_without_shared_targets() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("t.txt"), "abcdefghij".repeat(20)).unwrap();
-    let parts = load(
-        "source = 'text'\npath = 't.txt'\nsequence = 10\nstride = 5",
-        folder.path(),
-    )
-    .unwrap();
+    let parts = load("source = 'text'\npath = 't.txt'\nsequence = 10\nstride = 5", folder.path()).unwrap();
     let test = parts.test.unwrap();
     // 200 characters: 38 windows, 1 left out, a tenth of the other 37 for the test.
     assert_eq!((parts.train.len(), test.len()), (33, 4));
@@ -156,14 +125,8 @@ fn configurations_are_checked_and_survive_storage() {
     assert!(error("source = 'mnist'").contains("unknown variant `mnist`"));
     assert!(error("path = 'x'").contains("source"));
     assert!(error("source = 'idx'\nimages = 'x'").contains("labels"));
-    for stray in [
-        "source = 'fashion'",
-        "source = 'idx'\nimages = 'x'\nlabels = 'y'",
-    ] {
-        assert!(
-            error(&format!("{stray}\nshuffle = 1")).contains("unknown field `shuffle`"),
-            "{stray}"
-        );
+    for stray in ["source = 'fashion'", "source = 'idx'\nimages = 'x'\nlabels = 'y'"] {
+        assert!(error(&format!("{stray}\nshuffle = 1")).contains("unknown field `shuffle`"), "{stray}");
     }
     let source = Source::Idx(IdxFiles {
         images: "images".into(),
@@ -191,29 +154,14 @@ fn synthetic_data_follow_their_settings() {
     // Two rows give the weights, all others must obey them.
     let (a, b, c, d) = (x[0], x[1], x[2], x[3]);
     let (p, q) = (y[0] - 1.0, y[1] - 1.0);
-    let (w0, w1) = (
-        (p * d - q * b) / (a * d - b * c),
-        (a * q - c * p) / (a * d - b * c),
-    );
+    let (w0, w1) = ((p * d - q * b) / (a * d - b * c), (a * q - c * p) / (a * d - b * c));
     for (x, y) in x.chunks(2).zip(&y) {
         assert!((w0 * x[0] + w1 * x[1] + 1.0 - y).abs() < 1e-4);
     }
     let mean = x.iter().sum::<f32>() / 1000.0;
     let variance = x.iter().map(|v| v * v).sum::<f32>() / 1000.0;
-    assert!(
-        mean.abs() < 0.15 && (variance - 1.0).abs() < 0.15,
-        "{mean} {variance}"
-    );
-    for empty in [
-        synthetic::linear(0, 2, 0.0, 1),
-        synthetic::clusters(9, 2, 0, 1),
-    ] {
-        assert!(
-            empty
-                .map(|_| ())
-                .unwrap_err()
-                .to_string()
-                .ends_with("is 0; it must be at least 1")
-        );
+    assert!(mean.abs() < 0.15 && (variance - 1.0).abs() < 0.15, "{mean} {variance}");
+    for empty in [synthetic::linear(0, 2, 0.0, 1), synthetic::clusters(9, 2, 0, 1)] {
+        assert!(empty.map(|_| ()).unwrap_err().to_string().ends_with("is 0; it must be at least 1"));
     }
 }

@@ -74,17 +74,12 @@ fn impossible_shares_are_errors() {
         split.map(|_| ()).unwrap_err().to_string()
     };
     for share in [1.0, -0.1, f64::NAN, f64::INFINITY] {
-        assert_eq!(
-            error(share, 9),
-            format!("a share of {share} of the data: must be at least 0 and below 1")
-        );
+        assert_eq!(error(share, 9), format!("a share of {share} of the data: must be at least 0 and below 1"));
     }
     for (share, rows) in [(0.01, 9), (0.99, 9), (0.5, 1), (0.5, 0)] {
         assert_eq!(
             error(share, rows),
-            format!(
-                "data: a share of {share} of {rows} rows leaves one part empty; take another share or more data"
-            )
+            format!("data: a share of {share} of {rows} rows leaves one part empty; take another share or more data")
         );
     }
     assert!(split::tail(labelled(vec![0; 3], 1), 0.5, 5).is_err());
@@ -95,20 +90,10 @@ fn parts_nest_and_a_share_of_zero_takes_nothing() {
     let whole = Parts::shuffled(labelled(vec![0; 100], 1));
     let same = whole.clone().with_validation(0.0, 1).unwrap();
     assert!(same.validation.is_none() && same.train.len() == 100);
-    let parts = whole
-        .with_test(0.2, split::TEST_SEED)
-        .unwrap()
-        .with_validation(0.25, 9)
-        .unwrap();
+    let parts = whole.with_test(0.2, split::TEST_SEED).unwrap().with_validation(0.25, 9).unwrap();
     let (validation, test) = (parts.validation.unwrap(), parts.test.unwrap());
-    assert_eq!(
-        (parts.train.len(), validation.len(), test.len()),
-        (60, 20, 20)
-    );
-    let all: BTreeSet<i32> = [&parts.train, &validation, &test]
-        .iter()
-        .flat_map(|d| column(d.as_ref(), 0))
-        .collect();
+    assert_eq!((parts.train.len(), validation.len(), test.len()), (60, 20, 20));
+    let all: BTreeSet<i32> = [&parts.train, &validation, &test].iter().flat_map(|d| column(d.as_ref(), 0)).collect();
     assert_eq!(all.len(), 100);
 }
 
