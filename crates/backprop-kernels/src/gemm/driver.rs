@@ -36,8 +36,16 @@ pub(crate) struct Output {
     pub batch: Strided,
     pub row: Strided,
     pub col: Strided,
-    /// Rows as the epilogue counts them, if they are not those of the product.
-    pub logical_row: Option<(usize, Strided)>,
+    pub logical: Logical,
+}
+
+/// The coordinates that the epilogue sees, where they are not those of the product.
+#[derive(Clone, Default)]
+pub(crate) struct Logical {
+    /// Batches stand side by side in one row, each with so many columns.
+    pub cols_of_batch: Option<usize>,
+    /// The first row and the strides of the product's rows.
+    pub row: Option<(usize, Strided)>,
 }
 
 /// A planned batched product of two sources.
@@ -148,26 +156,18 @@ impl Driver {
         self.x.batch * self.splits * self.col_blocks() * self.row_blocks()
     }
 
-    fn packs(&self) -> bool {
-        self.a.mode == Mode::Shared || self.b.mode == Mode::Shared
-    }
-
-    /// Packing, computing, combining: those that exist, in this order.
-    pub fn stages(&self) -> usize {
-        1 + usize::from(self.packs()) + usize::from(self.splits > 1)
-    }
-
-    pub fn tasks(&self, stage: usize) -> usize {
+    /// Tasks of packing (0), computing (1) and combining (2).
+    pub fn tasks(&self, phase: usize) -> usize {
         if self.x.outputs() == 0 {
             return 0;
         }
-        match stage + usize::from(!self.packs()) {
+        match phase {
             0 => {
                 self.pack_tasks(&self.a, self.row_blocks(), self.block.m)
                     + self.pack_tasks(&self.b, self.col_blocks(), self.block.n)
             }
             1 => self.units().div_ceil(self.units_per_task),
-            2 if self.splits > 1 => self.x.batch * self.x.m.div_ceil(self.combine_rows()),
+            _ if self.splits > 1 => self.x.batch * self.x.m.div_ceil(self.combine_rows()),
             _ => 0,
         }
     }
@@ -268,10 +268,10 @@ impl Driver {
 
     /// # Safety
     /// As [`Kernel::run`](crate::Kernel::run).
-    pub unsafe fn run(&self, stage: usize, task: usize, memory: Memory<'_>) {
+    pub unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>) {
         // SAFETY: as the caller vouches.
         unsafe {
-            match stage + usize::from(!self.packs()) {
+            match phase {
                 0 => self.pack(task, memory),
                 1 => self.compute(task, memory),
                 _ => self.combine(task, memory),
@@ -647,6 +647,11 @@ impl Driver {
             let scratch = memory
                 .scratch
                 .wrapping_add(self.scratch_a() + self.scratch_b() + self.scratch_tile());
+            let logical = &self.out.logical;
+            let (batch, col0) = match logical.cols_of_batch {
+                Some(width) => (0, batch * width + col0),
+                None => (batch, col0),
+            };
             let apply = |row0: usize, rows: usize, tile: *const f32| {
                 // SAFETY: as the caller vouches.
                 unsafe {
@@ -663,7 +668,7 @@ impl Driver {
                     )
                 }
             };
-            match &self.out.logical_row {
+            match &logical.row {
                 None => apply(row0, rows, tile),
                 Some((first, map)) => {
                     for r in 0..rows {
@@ -691,18 +696,16 @@ impl Driver {
     /// # Safety
     /// `from` holds `cols` values; `to` is the start of an output row.
     unsafe fn store_row(&self, from: *const f32, to: *mut f32, col0: usize, cols: usize) {
-        let uniform = self.out.col.uniform();
         // SAFETY: as the caller vouches.
-        unsafe {
-            match uniform {
-                Some(1) => std::ptr::copy_nonoverlapping(from, to.add(col0), cols),
-                Some(stride) => {
-                    (0..cols).for_each(|c| *to.offset((col0 + c) as isize * stride) = *from.add(c));
+        self.out
+            .col
+            .runs(col0, cols, |at, len, offset, stride| unsafe {
+                if stride == 1 {
+                    std::ptr::copy_nonoverlapping(from.add(at), to.offset(offset), len);
+                } else {
+                    (0..len)
+                        .for_each(|c| *to.offset(offset + c as isize * stride) = *from.add(at + c));
                 }
-                None => {
-                    (0..cols).for_each(|c| *to.offset(self.out.col.offset(col0 + c)) = *from.add(c))
-                }
-            }
-        }
+            });
     }
 }

@@ -90,6 +90,8 @@ macro_rules! with_element {
     };
 }
 
+pub(crate) use with_element;
+
 /// A batched product of any element type. Operands: A, B, C; C overlaps neither.
 pub struct GemmGeneric {
     spec: GemmSpec,

@@ -4,23 +4,25 @@
 //! at zero; chunks are added in order; where a sum is split over tasks, a pure function of the shape, the parts are added in a
 //! fixed tree. So the bits depend on neither the threads nor the vector width.
 
-mod driver;
+pub(crate) mod driver;
 mod epilogue;
-mod generic;
-mod micro;
+pub(crate) mod generic;
+pub(crate) mod micro;
 #[cfg(target_arch = "x86_64")]
 mod micro_x86;
-mod pack;
-mod plan;
-mod source;
+pub(crate) mod pack;
+pub(crate) mod parts;
+pub(crate) mod plan;
+pub(crate) mod source;
 
 use std::sync::Arc;
 
 use crate::{Isa, Kernel};
-use driver::{Driver, Memory, Mode, Output, Side};
+use driver::{Driver, Logical, Mode, Output, Side};
 pub use epilogue::Epilogue;
 pub use generic::GemmGeneric;
 use micro::Micro;
+use parts::Parts;
 use plan::Extents;
 use source::{Matrix, Runs, Strided};
 
@@ -143,7 +145,7 @@ impl GemmSpec {
 /// Without an epilogue there is one output, C, which must overlap no other operand. With one, C's strides in the spec
 /// are not used.
 pub struct Gemm {
-    driver: Driver,
+    parts: Parts,
 }
 
 impl Gemm {
@@ -168,6 +170,7 @@ impl Gemm {
         };
         let side = |batch: Strided, row: isize, term: isize, operand: usize, mode: Mode| Side {
             source: Box::new(Matrix {
+                offset: 0,
                 batch,
                 row,
                 runs: Runs::One(term),
@@ -196,10 +199,11 @@ impl Gemm {
             batch: strided(|d| d.c),
             row: Strided::new([(spec.m, spec.c_row)]),
             col: Strided::new([(spec.n, spec.c_col)]),
-            logical_row: None,
+            logical: Logical::default(),
         };
+        let driver = Driver::new(x, micro, a, b, out, epilogue);
         Gemm {
-            driver: Driver::new(x, micro, a, b, out, epilogue),
+            parts: Parts::new(vec![driver]),
         }
     }
 }
@@ -227,19 +231,19 @@ fn modes(spec: &GemmSpec, x: Extents, micro: &Micro) -> (Mode, Mode) {
 
 impl Kernel for Gemm {
     fn stages(&self) -> usize {
-        self.driver.stages()
+        self.parts.stages()
     }
 
     fn tasks(&self, stage: usize) -> usize {
-        self.driver.tasks(stage)
+        self.parts.tasks(stage)
     }
 
     fn workspace(&self) -> usize {
-        self.driver.workspace()
+        self.parts.workspace()
     }
 
     fn scratch(&self) -> usize {
-        self.driver.scratch()
+        self.parts.scratch()
     }
 
     unsafe fn run(
@@ -251,16 +255,6 @@ impl Kernel for Gemm {
         scratch: *mut u8,
     ) {
         // SAFETY: as the caller vouches.
-        unsafe {
-            self.driver.run(
-                stage,
-                task,
-                Memory {
-                    operands,
-                    workspace,
-                    scratch,
-                },
-            )
-        }
+        unsafe { self.parts.run(stage, task, operands, workspace, scratch) }
     }
 }

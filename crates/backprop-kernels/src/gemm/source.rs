@@ -81,6 +81,27 @@ impl Strided {
         }
     }
 
+    /// Calls `each(done, length, offset, stride)` for the runs of the innermost dimension that make up `count` indices.
+    pub fn runs(
+        &self,
+        first: usize,
+        count: usize,
+        mut each: impl FnMut(usize, usize, isize, isize),
+    ) {
+        let (extent, stride) = match self.dims[..] {
+            [] => (usize::MAX, 0),
+            [(_, stride)] => (usize::MAX, stride),
+            [.., last] => last,
+        };
+        let mut done = 0;
+        while done < count {
+            let index = first + done;
+            let len = (extent - index % extent).min(count - done);
+            each(done, len, self.offset(index), stride);
+            done += len;
+        }
+    }
+
     pub fn is_zero(&self) -> bool {
         self.dims.iter().all(|d| d.1 == 0)
     }
@@ -88,6 +109,8 @@ impl Strided {
 
 /// A matrix with one row stride; its terms lie in runs of one stride.
 pub(crate) struct Matrix {
+    /// Where it starts in its operand.
+    pub offset: isize,
     pub batch: Strided,
     pub row: isize,
     /// Offset of each run of `run` terms.
@@ -100,7 +123,6 @@ pub(crate) enum Runs {
     /// All terms at one stride.
     One(isize),
     /// Term `t` at `starts[t / len] + (t % len) * step`.
-    #[expect(dead_code, reason = "the convolution's weights")]
     Many {
         starts: Vec<isize>,
         len: usize,
@@ -119,7 +141,7 @@ impl Source for Matrix {
         dst: *mut f32,
     ) {
         debug_assert!(k <= KC);
-        let base = base.wrapping_offset(self.batch.offset(batch) + rows.first as isize * self.row);
+        let base = base.wrapping_offset(self.batch_offset(batch) + rows.first as isize * self.row);
         let copy = |offset: isize, step: isize, first: usize, len: usize| {
             let from = base.wrapping_offset(offset);
             let dst = dst.wrapping_add(first * rows.width);
@@ -158,7 +180,7 @@ impl Source for Matrix {
     }
 
     fn batch_offset(&self, batch: usize) -> isize {
-        self.batch.offset(batch)
+        self.offset + self.batch.offset(batch)
     }
 
     fn is_shared_by_batches(&self) -> bool {

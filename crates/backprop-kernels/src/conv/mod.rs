@@ -1,0 +1,261 @@
+//! Convolutions of any rank, stride, dilation and grouping.
+//!
+//! A convolution is a product of the input's patches with the weights; the patches are gathered panel by panel inside the
+//! product's blocks and never stored. So it has the product's order of sums: chunks of constant length over (window position,
+//! channel), each one chain of fused multiply-adds.
+
+mod generic;
+mod patches;
+mod spec;
+
+use std::sync::Arc;
+
+use crate::gemm::Epilogue;
+use crate::gemm::driver::{Driver, Logical, Mode, Output, Side};
+use crate::gemm::micro::Micro;
+use crate::gemm::parts::Parts;
+use crate::gemm::plan::Extents;
+use crate::gemm::source::{Matrix, Runs, Source, Strided};
+use crate::{Isa, Kernel};
+
+pub use generic::ConvGeneric;
+use patches::{InputDim, MAX_RANK, Patches, RowDim};
+pub use spec::{ConvDim, ConvSpec};
+use spec::{Groups, Phase, phases};
+
+/// An f32 convolution. Operands: lhs, rhs, the epilogue's inputs, outputs.
+///
+/// Without an epilogue there is one output, which must overlap no other operand. An epilogue sees batch 0, rows numbered
+/// row-major over (batch, space) and columns that are the features of all groups; the output strides of the spec are then not
+/// used.
+pub struct Conv {
+    kernel: Parts,
+}
+
+impl Conv {
+    /// Plans a convolution; `None` for more than four spatial dimensions.
+    pub fn new(spec: &ConvSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Conv> {
+        if spec.spatial.len() > MAX_RANK {
+            return None;
+        }
+        let part = |phase: &Phase| plan(phase, epilogue.clone(), isa);
+        Some(Conv {
+            kernel: Parts::new(phases(spec).iter().map(part).collect()),
+        })
+    }
+}
+
+/// One dimension of the rows, with its strides in the input and the output.
+struct Row {
+    dim: RowDim,
+    out: isize,
+    logical: isize,
+}
+
+fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Driver {
+    let spec = &phase.spec;
+    let groups = spec.groups();
+    let rows = rows(phase, epilogue.is_none());
+    let weights = weights(phase, groups, isa);
+    let patches = patches(spec, groups, &rows, isa);
+    let row = Strided::new(rows.iter().map(|r| (r.dim.extent, r.out)));
+    let feature = Strided::new([(groups.features, spec.out_feature)]);
+    let (positions, features) = (spec.positions(), groups.features);
+    let logical = Logical {
+        cols_of_batch: Some(features),
+        row: (phase.batch_rows * spec.batch != positions).then(|| {
+            (
+                phase.first_row,
+                Strided::new(rows.iter().map(|r| (r.dim.extent, r.logical))),
+            )
+        }),
+    };
+    // Many terms for few outputs: packing the weights for all blocks would only move a large operand twice.
+    let weights_mode = if spec.terms() > 2 * positions {
+        Mode::Private
+    } else {
+        Mode::Shared
+    };
+    let weights = Side {
+        source: weights,
+        operand: 1,
+        mode: weights_mode,
+    };
+    let patches = Side {
+        source: patches,
+        operand: 0,
+        mode: Mode::Private,
+    };
+    let batch = Strided::new([(groups.count, groups.out)]);
+    let swap = epilogue.is_none() && spec.out_feature != 1 && rows.iter().any(|r| r.out == 1);
+    let x = |m: usize, n: usize| Extents {
+        batch: groups.count,
+        m,
+        n,
+        k: spec.terms(),
+    };
+    let micro = Micro::of(isa);
+    if swap {
+        let out = Output {
+            offset: phase.out,
+            batch,
+            row: feature,
+            col: row,
+            logical,
+        };
+        Driver::new(
+            x(features, positions),
+            micro,
+            weights,
+            patches,
+            out,
+            epilogue,
+        )
+    } else {
+        let out = Output {
+            offset: phase.out,
+            batch,
+            row,
+            col: feature,
+            logical,
+        };
+        Driver::new(
+            x(positions, features),
+            micro,
+            patches,
+            weights,
+            out,
+            epilogue,
+        )
+    }
+}
+
+/// The dimensions of the output positions. The order is free where nobody counts rows: then adjacent rows read adjacent
+/// elements.
+fn rows(phase: &Phase, free: bool) -> Vec<Row> {
+    let spec = &phase.spec;
+    let mut rows = vec![Row {
+        dim: RowDim {
+            extent: spec.batch,
+            offset: spec.lhs_batch,
+            spatial: None,
+        },
+        out: spec.out_batch,
+        logical: phase.batch_rows as isize,
+    }];
+    for (d, dim) in spec.spatial.iter().enumerate() {
+        rows.push(Row {
+            dim: RowDim {
+                extent: dim.output,
+                offset: dim.stride as isize * dim.lhs,
+                spatial: Some((d, dim.stride as isize)),
+            },
+            out: dim.out,
+            logical: phase.row_strides[d],
+        });
+    }
+    if free {
+        rows.retain(|r| r.dim.extent != 1);
+        rows.sort_by_key(|r| std::cmp::Reverse(r.dim.offset.unsigned_abs()));
+    }
+    rows
+}
+
+/// The columns of the product: one per feature.
+fn weights(phase: &Phase, groups: Groups, isa: Isa) -> Box<dyn Source> {
+    let spec = &phase.spec;
+    let window = || spec.spatial.iter().map(|d| (d.window, d.rhs));
+    let terms = Strided::new(window().chain([(spec.channels, spec.rhs_channel)]));
+    let positions: usize = spec.spatial.iter().map(|d| d.window).product();
+    let starts = Strided::new(window());
+    let runs = match terms.uniform() {
+        Some(step) => Runs::One(step),
+        None => Runs::Many {
+            starts: (0..positions).map(|w| starts.offset(w)).collect(),
+            len: spec.channels,
+            step: spec.rhs_channel,
+        },
+    };
+    Box::new(Matrix {
+        offset: phase.rhs,
+        batch: Strided::new([(groups.count, groups.rhs)]),
+        row: spec.rhs_feature,
+        runs,
+        simd: isa != Isa::Portable,
+    })
+}
+
+/// The rows of the product: one per output position.
+fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn Source> {
+    let simd = isa != Isa::Portable;
+    let batch = Strided::new([(groups.count, groups.lhs)]);
+    let plain = Strided::new(rows.iter().map(|r| (r.dim.extent, r.dim.offset)));
+    if let (true, Some(row)) = (
+        spec.spatial.iter().all(|d| d.is_pointwise()),
+        plain.uniform(),
+    ) {
+        return Box::new(Matrix {
+            offset: 0,
+            batch,
+            row,
+            runs: Runs::One(spec.lhs_channel),
+            simd,
+        });
+    }
+    let positions: usize = spec.spatial.iter().map(|d| d.window).product();
+    let window = (0..positions)
+        .map(|mut w| {
+            let mut at = [0; MAX_RANK];
+            for (d, dim) in spec.spatial.iter().enumerate().rev() {
+                at[d] = (w % dim.window * dim.rhs_dilation) as isize;
+                w /= dim.window;
+            }
+            at
+        })
+        .collect();
+    let input = |d: &ConvDim| InputDim {
+        extent: d.input,
+        stride: d.lhs,
+        dilation: d.lhs_dilation as isize,
+        origin: -d.pad_low,
+    };
+    Box::new(Patches {
+        groups: batch,
+        rows: rows.iter().map(|r| r.dim).collect(),
+        input: spec.spatial.iter().map(input).collect(),
+        window,
+        channels: spec.channels,
+        channel: spec.lhs_channel,
+        simd,
+    })
+}
+
+impl Kernel for Conv {
+    fn stages(&self) -> usize {
+        self.kernel.stages()
+    }
+
+    fn tasks(&self, stage: usize) -> usize {
+        self.kernel.tasks(stage)
+    }
+
+    fn workspace(&self) -> usize {
+        self.kernel.workspace()
+    }
+
+    fn scratch(&self) -> usize {
+        self.kernel.scratch()
+    }
+
+    unsafe fn run(
+        &self,
+        stage: usize,
+        task: usize,
+        operands: &[*mut u8],
+        workspace: *mut u8,
+        scratch: *mut u8,
+    ) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.kernel.run(stage, task, operands, workspace, scratch) }
+    }
+}

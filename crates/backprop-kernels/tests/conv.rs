@@ -1,0 +1,616 @@
+//! Convolutions against a direct loop in f64, and identical bits whatever runs them.
+
+use std::sync::Arc;
+
+use backprop_kernels::conv::{Conv, ConvDim, ConvGeneric, ConvSpec};
+use backprop_kernels::gemm::Epilogue;
+use backprop_kernels::pool::Pool;
+use backprop_kernels::{DType, Isa};
+
+mod common;
+use common::{run_kernel, uniform};
+
+/// Numbers that decide the shapes of a case.
+struct Dice(u64);
+
+impl Dice {
+    /// A number from `low` to `high`, both included.
+    fn roll(&mut self, low: usize, high: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        low + (self.0 >> 33) as usize % (high - low + 1)
+    }
+
+    /// Strides of a dense tensor with these extents whose dimensions lie in memory in random order.
+    fn dense(&mut self, extents: &[usize]) -> Vec<isize> {
+        let mut order: Vec<usize> = (0..extents.len()).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, self.roll(0, i));
+        }
+        let (mut strides, mut size) = (vec![0; extents.len()], 1);
+        for d in order {
+            strides[d] = size as isize;
+            size *= extents[d].max(1);
+        }
+        strides
+    }
+
+    /// A convolution with at most `most` of everything; memory orders are random, or channel-last.
+    fn spec(&mut self, most: usize, channel_last: bool) -> ConvSpec {
+        let rank = self.roll(1, 3);
+        let kind = self.roll(0, 2);
+        let (feature_groups, batch_groups) =
+            [(1, 1), (self.roll(2, 4), 1), (1, self.roll(2, 3))][kind];
+        let groups = feature_groups * batch_groups;
+        let (batch, channels) = (self.roll(1, most), self.roll(1, most));
+        let features = groups * self.roll(1, most);
+        let mut spatial: Vec<ConvDim> = (0..rank)
+            .map(|_| ConvDim {
+                input: self.roll(1, 9),
+                window: self.roll(1, 4),
+                output: self.roll(1, 9),
+                stride: self.roll(1, 3),
+                pad_low: self.roll(0, 4) as isize - 2,
+                lhs_dilation: [1, 1, 2, 3][self.roll(0, 3)],
+                rhs_dilation: [1, 1, 2][self.roll(0, 2)],
+                reverse: self.roll(0, 3) == 0,
+                ..ConvDim::UNIT
+            })
+            .collect();
+        let mut place = |outer: usize, inner: usize, pick: fn(&ConvDim) -> usize| {
+            let mut extents = vec![outer];
+            extents.extend(spatial.iter().map(pick));
+            extents.push(inner);
+            if channel_last {
+                let mut strides = vec![1; extents.len()];
+                for d in (1..extents.len()).rev() {
+                    strides[d - 1] = strides[d] * extents[d] as isize;
+                }
+                return strides;
+            }
+            self.dense(&extents)
+        };
+        let lhs = place(batch * batch_groups, channels * feature_groups, |d| d.input);
+        let rhs = place(channels, features, |d| d.window);
+        let out = place(batch, features, |d| d.output);
+        for (d, dim) in spatial.iter_mut().enumerate() {
+            (dim.lhs, dim.rhs, dim.out) = (lhs[d + 1], rhs[d + 1], out[d + 1]);
+        }
+        ConvSpec {
+            batch,
+            lhs_batch: lhs[0],
+            out_batch: out[0],
+            channels,
+            lhs_channel: lhs[rank + 1],
+            rhs_channel: rhs[0],
+            features,
+            rhs_feature: rhs[rank + 1],
+            out_feature: out[rank + 1],
+            feature_groups,
+            batch_groups,
+            spatial,
+        }
+    }
+}
+
+/// A channel-last layer: batch, height = width, channels, features, window, stride, padding, groups.
+#[derive(Clone, Copy)]
+struct Layer {
+    batch: usize,
+    size: usize,
+    channels: usize,
+    features: usize,
+    window: usize,
+    stride: usize,
+    pad: usize,
+    groups: usize,
+}
+
+impl Layer {
+    fn out(&self) -> usize {
+        (self.size + 2 * self.pad - self.window) / self.stride + 1
+    }
+
+    /// The forward convolution, its data gradient and its weight gradient.
+    fn specs(&self) -> [ConvSpec; 3] {
+        let Layer {
+            batch,
+            size,
+            channels,
+            features,
+            window,
+            stride,
+            pad,
+            groups,
+        } = *self;
+        let out = self.out();
+        let i = |x: usize| x as isize;
+        let (x_strides, y_strides) = ([size * channels, channels], [out * features, features]);
+        // Weights [window, window, channels / groups, features].
+        let per_group = channels / groups;
+        let w_strides = [window * per_group * features, per_group * features];
+        let forward = ConvSpec {
+            batch,
+            lhs_batch: i(size * size * channels),
+            out_batch: i(out * out * features),
+            channels: per_group,
+            lhs_channel: 1,
+            rhs_channel: i(features),
+            features,
+            rhs_feature: 1,
+            out_feature: 1,
+            feature_groups: groups,
+            batch_groups: 1,
+            spatial: (0..2)
+                .map(|d| ConvDim {
+                    input: size,
+                    lhs: i(x_strides[d]),
+                    window,
+                    rhs: i(w_strides[d]),
+                    output: out,
+                    out: i(y_strides[d]),
+                    stride,
+                    pad_low: i(pad),
+                    ..ConvDim::UNIT
+                })
+                .collect(),
+        };
+        let data = ConvSpec {
+            lhs_batch: forward.out_batch,
+            out_batch: forward.lhs_batch,
+            channels: features,
+            rhs_channel: 1,
+            features: channels,
+            rhs_feature: i(features),
+            feature_groups: 1,
+            spatial: forward
+                .spatial
+                .iter()
+                .map(|d| ConvDim {
+                    input: out,
+                    lhs: d.out,
+                    output: size,
+                    out: d.lhs,
+                    stride: 1,
+                    pad_low: i(window - 1 - pad),
+                    lhs_dilation: stride,
+                    reverse: true,
+                    ..*d
+                })
+                .collect(),
+            ..forward.clone()
+        };
+        let weight = ConvSpec {
+            batch: per_group,
+            lhs_batch: 1,
+            out_batch: i(features),
+            channels: batch,
+            lhs_channel: forward.lhs_batch,
+            rhs_channel: forward.out_batch,
+            features,
+            rhs_feature: 1,
+            out_feature: 1,
+            feature_groups: 1,
+            batch_groups: groups,
+            spatial: forward
+                .spatial
+                .iter()
+                .map(|d| ConvDim {
+                    window: out,
+                    rhs: d.out,
+                    output: window,
+                    out: d.rhs,
+                    stride: 1,
+                    rhs_dilation: stride,
+                    ..*d
+                })
+                .collect(),
+        };
+        [forward, data, weight]
+    }
+}
+
+const LAYERS: [Layer; 7] = [
+    Layer {
+        batch: 2,
+        size: 9,
+        channels: 3,
+        features: 10,
+        window: 3,
+        stride: 2,
+        pad: 1,
+        groups: 1,
+    },
+    Layer {
+        batch: 5,
+        size: 14,
+        channels: 1,
+        features: 32,
+        window: 3,
+        stride: 1,
+        pad: 0,
+        groups: 1,
+    },
+    Layer {
+        batch: 2,
+        size: 8,
+        channels: 40,
+        features: 33,
+        window: 3,
+        stride: 1,
+        pad: 1,
+        groups: 1,
+    },
+    Layer {
+        batch: 2,
+        size: 8,
+        channels: 64,
+        features: 48,
+        window: 1,
+        stride: 1,
+        pad: 0,
+        groups: 1,
+    },
+    Layer {
+        batch: 2,
+        size: 8,
+        channels: 24,
+        features: 16,
+        window: 1,
+        stride: 2,
+        pad: 0,
+        groups: 1,
+    },
+    Layer {
+        batch: 40,
+        size: 16,
+        channels: 16,
+        features: 32,
+        window: 3,
+        stride: 1,
+        pad: 1,
+        groups: 1,
+    },
+    Layer {
+        batch: 1,
+        size: 11,
+        channels: 300,
+        features: 20,
+        window: 3,
+        stride: 2,
+        pad: 1,
+        groups: 1,
+    },
+];
+
+/// Layers whose groups hold one channel each.
+const DEPTHWISE: [Layer; 4] = [
+    Layer {
+        batch: 3,
+        size: 9,
+        channels: 20,
+        features: 20,
+        window: 3,
+        stride: 1,
+        pad: 1,
+        groups: 20,
+    },
+    Layer {
+        batch: 2,
+        size: 12,
+        channels: 70,
+        features: 70,
+        window: 3,
+        stride: 2,
+        pad: 1,
+        groups: 70,
+    },
+    Layer {
+        batch: 40,
+        size: 14,
+        channels: 64,
+        features: 64,
+        window: 3,
+        stride: 1,
+        pad: 1,
+        groups: 64,
+    },
+    Layer {
+        batch: 2,
+        size: 20,
+        channels: 37,
+        features: 37,
+        window: 17,
+        stride: 1,
+        pad: 8,
+        groups: 37,
+    },
+];
+
+fn specs() -> Vec<ConvSpec> {
+    let mut dice = Dice(1);
+    let mut all: Vec<ConvSpec> = (0..300)
+        .map(|i| dice.spec(if i % 3 == 0 { 20 } else { 5 }, i % 2 == 0))
+        .collect();
+    all.extend(LAYERS.iter().flat_map(Layer::specs));
+    for layer in &DEPTHWISE {
+        let [forward, _, weight] = layer.specs();
+        // With one channel in a group, the data gradient is a depthwise convolution again.
+        let [_, mut data, _] = Layer {
+            groups: 1,
+            ..*layer
+        }
+        .specs();
+        data.channels = 1;
+        data.feature_groups = layer.groups;
+        (data.rhs_feature, data.rhs_channel) = (1, layer.features as isize);
+        for (dim, forward) in data.spatial.iter_mut().zip(&forward.spatial) {
+            dim.rhs = forward.rhs;
+        }
+        all.extend([forward, data, weight]);
+    }
+    let empty = LAYERS[0].specs()[0].clone();
+    all.push(ConvSpec {
+        batch: 0,
+        ..empty.clone()
+    });
+    all.push(ConvSpec {
+        channels: 0,
+        ..empty.clone()
+    });
+    all.push(ConvSpec {
+        features: 0,
+        ..empty
+    });
+    all
+}
+
+/// Elements of (lhs, rhs, out).
+fn sizes(s: &ConvSpec) -> [usize; 3] {
+    let size = |dims: &[(usize, isize)], spatial: fn(&ConvDim) -> (usize, isize)| {
+        let all = dims.iter().copied().chain(s.spatial.iter().map(spatial));
+        all.map(|(extent, stride)| extent.saturating_sub(1) * stride as usize)
+            .sum::<usize>()
+            + 1
+    };
+    [
+        size(
+            &[
+                (s.batch * s.batch_groups, s.lhs_batch),
+                (s.channels * s.feature_groups, s.lhs_channel),
+            ],
+            |d| (d.input, d.lhs),
+        ),
+        size(
+            &[(s.channels, s.rhs_channel), (s.features, s.rhs_feature)],
+            |d| (d.window, d.rhs),
+        ),
+        size(
+            &[(s.batch, s.out_batch), (s.features, s.out_feature)],
+            |d| (d.output, d.out),
+        ),
+    ]
+}
+
+/// Every index of a box, row-major.
+fn indices(extents: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    let extents = extents.to_vec();
+    (0..extents.iter().product()).map(move |mut flat: usize| {
+        let mut index = vec![0; extents.len()];
+        for (i, extent) in index.iter_mut().zip(&extents).rev() {
+            *i = flat % extent;
+            flat /= extent;
+        }
+        index
+    })
+}
+
+/// (offset in the output, sum, sum of magnitudes) of every output, row-major over (batch, space, feature).
+fn direct(s: &ConvSpec, lhs: &[f32], rhs: &[f32]) -> Vec<(usize, f64, f64)> {
+    let mut extents = vec![s.batch];
+    extents.extend(s.spatial.iter().map(|d| d.output));
+    extents.push(s.features);
+    let window: Vec<usize> = s.spatial.iter().map(|d| d.window).collect();
+    let mut results = Vec::new();
+    for index in indices(&extents) {
+        let (b, o, f) = (index[0], &index[1..index.len() - 1], index[index.len() - 1]);
+        let out: isize = b as isize * s.out_batch
+            + f as isize * s.out_feature
+            + o.iter()
+                .zip(&s.spatial)
+                .map(|(&o, d)| o as isize * d.out)
+                .sum::<isize>();
+        let lhs_b = b + f * s.batch_groups / s.features * s.batch;
+        let lhs_c = f * s.feature_groups / s.features * s.channels;
+        let (mut sum, mut size) = (0f64, 0f64);
+        'window: for w in indices(&window) {
+            let (mut l, mut r) = (lhs_b as isize * s.lhs_batch, f as isize * s.rhs_feature);
+            for ((&o, &w), d) in o.iter().zip(&w).zip(&s.spatial) {
+                let at = (o * d.stride + w * d.rhs_dilation) as isize - d.pad_low;
+                let holes = d.lhs_dilation as isize;
+                if at < 0 || at % holes != 0 || at / holes >= d.input as isize {
+                    continue 'window;
+                }
+                l += at / holes * d.lhs;
+                r += (if d.reverse { d.window - 1 - w } else { w }) as isize * d.rhs;
+            }
+            for c in 0..s.channels {
+                let x = f64::from(lhs[(l + (lhs_c + c) as isize * s.lhs_channel) as usize]);
+                let y = f64::from(rhs[(r + c as isize * s.rhs_channel) as usize]);
+                sum += x * y;
+                size += (x * y).abs();
+            }
+        }
+        results.push((out as usize, sum, size));
+    }
+    results
+}
+
+fn inputs(s: &ConvSpec) -> (Vec<f32>, Vec<f32>) {
+    let [lhs, rhs, _] = sizes(s);
+    (uniform(lhs, 11), uniform(rhs, 12))
+}
+
+fn run(s: &ConvSpec, isa: Isa, pool: &Pool) -> Vec<f32> {
+    let (mut lhs, mut rhs) = inputs(s);
+    let mut out = vec![f32::NAN; sizes(s)[2]];
+    let kernel = Conv::new(s, None, isa).unwrap();
+    // SAFETY: the buffers have the spec's sizes; the ISA is available.
+    unsafe {
+        run_kernel(
+            &kernel,
+            pool,
+            &[
+                lhs.as_mut_ptr().cast(),
+                rhs.as_mut_ptr().cast(),
+                out.as_mut_ptr().cast(),
+            ],
+        );
+    }
+    out
+}
+
+fn check(s: &ConvSpec, want: &[(usize, f64, f64)], got: &[f32], what: &str) {
+    let terms = s.channels * s.spatial.iter().map(|d| d.window).product::<usize>();
+    for &(at, sum, size) in want {
+        let bound = 2.0 * terms as f64 * f64::from(f32::EPSILON) * size;
+        let got = f64::from(got[at]);
+        assert!(
+            (got - sum).abs() <= bound,
+            "{what}: at {at} got {got}, want {sum} ± {bound}: {s:#?}"
+        );
+    }
+}
+
+#[test]
+fn within_the_bound_of_the_sum_in_f64() {
+    let pool = Pool::new(2);
+    for s in specs() {
+        let (mut lhs, mut rhs) = inputs(&s);
+        let want = direct(&s, &lhs, &rhs);
+        for &isa in Isa::available() {
+            check(&s, &want, &run(&s, isa, &pool), isa.name());
+        }
+        let mut out = vec![f32::NAN; sizes(&s)[2]];
+        let generic = ConvGeneric::new(&s, DType::F32, DType::F64).unwrap();
+        // SAFETY: the buffers have the spec's sizes.
+        unsafe {
+            run_kernel(
+                &generic,
+                &pool,
+                &[
+                    lhs.as_mut_ptr().cast(),
+                    rhs.as_mut_ptr().cast(),
+                    out.as_mut_ptr().cast(),
+                ],
+            );
+        }
+        check(&s, &want, &out, "generic");
+    }
+}
+
+#[test]
+fn identical_bits_for_every_isa_with_fma_and_any_number_of_threads() {
+    let pools = [1, 2, 3, 8].map(Pool::new);
+    let bits = |s: &ConvSpec, isa: Isa, pool: &Pool| {
+        run(s, isa, pool)
+            .iter()
+            .map(|v| v.to_bits())
+            .collect::<Vec<_>>()
+    };
+    for s in specs() {
+        for isas in [&Isa::available()[..1], &Isa::available()[1..]] {
+            let Some(&first) = isas.first() else { continue };
+            let want = bits(&s, first, &pools[0]);
+            for &isa in isas {
+                for pool in &pools {
+                    assert!(
+                        bits(&s, isa, pool) == want,
+                        "{isa} on {} threads: {s:#?}",
+                        pool.threads()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Adds a vector over features (operand 2) and stores to operand 3, dense [rows, features].
+struct AddBias {
+    rows: usize,
+    features: usize,
+}
+
+impl Epilogue for AddBias {
+    fn scratch(&self) -> usize {
+        0
+    }
+
+    unsafe fn apply(
+        &self,
+        batch: usize,
+        row0: usize,
+        rows: usize,
+        col0: usize,
+        cols: usize,
+        tile: *const f32,
+        ld: usize,
+        operands: &[*mut u8],
+        _scratch: *mut u8,
+    ) {
+        assert!(batch == 0 && row0 + rows <= self.rows && col0 + cols <= self.features);
+        for r in 0..rows {
+            for c in 0..cols {
+                // SAFETY: the operands are dense buffers of the spec's size.
+                unsafe {
+                    let to = operands[3]
+                        .cast::<f32>()
+                        .add((row0 + r) * self.features + col0 + c);
+                    assert!((*to).is_nan(), "stored twice");
+                    *to = *tile.add(r * ld + c) + *operands[2].cast::<f32>().add(col0 + c);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_epilogue_sees_every_element_once_with_the_bits_of_the_plain_convolution() {
+    let pool = Pool::new(3);
+    for s in specs() {
+        let (mut lhs, mut rhs) = inputs(&s);
+        let order = direct(&s, &lhs, &rhs);
+        let rows = order.len() / s.features.max(1);
+        let mut bias = uniform(s.features, 9);
+        for &isa in Isa::available() {
+            let plain = run(&s, isa, &pool);
+            let mut fused = vec![f32::NAN; order.len()];
+            let kernel = Conv::new(
+                &s,
+                Some(Arc::new(AddBias {
+                    rows,
+                    features: s.features,
+                })),
+                isa,
+            )
+            .unwrap();
+            let operands = [
+                lhs.as_mut_ptr().cast(),
+                rhs.as_mut_ptr().cast(),
+                bias.as_mut_ptr().cast(),
+                fused.as_mut_ptr().cast(),
+            ];
+            // SAFETY: the buffers have the spec's sizes; the ISA is available.
+            unsafe { run_kernel(&kernel, &pool, &operands) };
+            for (i, (at, _, _)) in order.iter().enumerate() {
+                assert_eq!(
+                    (plain[*at] + bias[i % s.features]).to_bits(),
+                    fused[i].to_bits(),
+                    "{isa} at {i}: {s:#?}"
+                );
+            }
+        }
+    }
+}
