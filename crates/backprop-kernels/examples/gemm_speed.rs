@@ -19,10 +19,7 @@ fn peak(isa: Isa) -> f64 {
     const TURNS: usize = 1_000_000;
     #[target_feature(enable = "avx512f")]
     fn avx512() -> f32 {
-        let (x, y) = (
-            _mm512_set1_ps(std::hint::black_box(0.5)),
-            _mm512_set1_ps(std::hint::black_box(1.0)),
-        );
+        let (x, y) = (_mm512_set1_ps(std::hint::black_box(0.5)), _mm512_set1_ps(std::hint::black_box(1.0)));
         let mut acc = [y; 14];
         for _ in 0..TURNS {
             acc.iter_mut().for_each(|a| *a = _mm512_fmadd_ps(*a, x, y));
@@ -31,10 +28,7 @@ fn peak(isa: Isa) -> f64 {
     }
     #[target_feature(enable = "avx2,fma")]
     fn avx2() -> f32 {
-        let (x, y) = (
-            _mm256_set1_ps(std::hint::black_box(0.5)),
-            _mm256_set1_ps(std::hint::black_box(1.0)),
-        );
+        let (x, y) = (_mm256_set1_ps(std::hint::black_box(0.5)), _mm256_set1_ps(std::hint::black_box(1.0)));
         let mut acc = [y; 12];
         for _ in 0..TURNS {
             acc.iter_mut().for_each(|a| *a = _mm256_fmadd_ps(*a, x, y));
@@ -66,14 +60,8 @@ unsafe impl Sync for Memory<'_> {}
 /// Seconds of the fastest of many runs.
 fn seconds(kernel: &dyn Kernel, pool: &Pool, operands: &[*mut u8], flops: f64) -> f64 {
     let mut workspace = Aligned::new(kernel.workspace());
-    let mut scratch: Vec<Aligned> = (0..pool.threads())
-        .map(|_| Aligned::new(kernel.scratch()))
-        .collect();
-    let memory = Memory(
-        operands,
-        workspace.at(),
-        scratch.iter_mut().map(Aligned::at).collect(),
-    );
+    let mut scratch: Vec<Aligned> = (0..pool.threads()).map(|_| Aligned::new(kernel.scratch())).collect();
+    let memory = Memory(operands, workspace.at(), scratch.iter_mut().map(Aligned::at).collect());
     let repeat = ((2e6 / flops) as usize).max(1);
     let runs = ((2e10 / flops) as usize / repeat).clamp(5, 2000);
     (0..runs)
@@ -122,41 +110,19 @@ const SHAPES: [(usize, usize, usize); 24] = [
 ];
 
 fn main() {
-    let threads = std::env::args()
-        .nth(1)
-        .and_then(|a| a.parse().ok())
-        .unwrap_or(1);
+    let threads = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(1);
     let wanted = std::env::args().nth(2);
-    let isa = Isa::available()
-        .iter()
-        .copied()
-        .find(|i| Some(i.name()) == wanted.as_deref())
-        .unwrap_or(Isa::detect());
+    let isa = Isa::available().iter().copied().find(|i| Some(i.name()) == wanted.as_deref()).unwrap_or(Isa::detect());
     let pool = Pool::new(threads);
     let peak = peak(isa);
     println!("{isa}, {threads} threads, peak {peak:.0} GFLOP/s each");
-    println!(
-        "{:>6} {:>6} {:>6}  share of peak: AB, AB', A'B  microseconds of AB; tasks",
-        "m", "n", "k"
-    );
+    println!("{:>6} {:>6} {:>6}  share of peak: AB, AB', A'B  microseconds of AB; tasks", "m", "n", "k");
     for (m, n, k) in SHAPES {
         let (mut a, mut b, mut c) = (uniform(m * k, 1), uniform(k * n, 2), vec![0f32; m * n]);
-        let operands = [
-            a.as_mut_ptr().cast(),
-            b.as_mut_ptr().cast(),
-            c.as_mut_ptr().cast(),
-        ];
+        let operands = [a.as_mut_ptr().cast(), b.as_mut_ptr().cast(), c.as_mut_ptr().cast()];
         let plain = GemmSpec::row_major(m, n, k);
-        let b_transposed = GemmSpec {
-            b_row: 1,
-            b_col: k as isize,
-            ..plain.clone()
-        };
-        let a_transposed = GemmSpec {
-            a_row: 1,
-            a_col: m as isize,
-            ..plain.clone()
-        };
+        let b_transposed = GemmSpec { b_row: 1, b_col: k as isize, ..plain.clone() };
+        let a_transposed = GemmSpec { a_row: 1, a_col: m as isize, ..plain.clone() };
         let flops = 2.0 * (m * n * k) as f64;
         let (mut shares, mut first, mut tasks) = (String::new(), 0.0, Vec::new());
         for spec in [plain, b_transposed, a_transposed] {
@@ -166,14 +132,8 @@ fn main() {
                 first = time;
                 tasks = (0..kernel.stages()).map(|s| kernel.tasks(s)).collect();
             }
-            shares += &format!(
-                " {:6.1} %",
-                100.0 * flops / time / 1e9 / peak / threads as f64
-            );
+            shares += &format!(" {:6.1} %", 100.0 * flops / time / 1e9 / peak / threads as f64);
         }
-        println!(
-            "{m:>6} {n:>6} {k:>6} {shares} {:9.2}  {tasks:?}",
-            first * 1e6
-        );
+        println!("{m:>6} {n:>6} {k:>6} {shares} {:9.2}  {tasks:?}", first * 1e6);
     }
 }

@@ -64,9 +64,7 @@ unsafe impl Send for Shared {}
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("sleepers", &self.sleepers)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("sleepers", &self.sleepers).finish_non_exhaustive()
     }
 }
 
@@ -113,8 +111,7 @@ impl Shared {
     /// Makes a job visible and wakes as many sleepers as it has tasks for.
     fn publish(&self, body: &Body<'_>, tasks: usize) {
         // SAFETY: only the lifetime of the reference is erased; the caller of `publish` waits until every task is done.
-        let body: *const Body<'static> =
-            unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
+        let body: *const Body<'static> = unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
         self.unfinished.0.store(tasks, Ordering::Relaxed);
         // SAFETY: this thread holds `busy` and no task is unclaimed, so nobody reads the job now.
         unsafe { *self.job.get() = Job { body, tasks } };
@@ -152,9 +149,7 @@ impl Shared {
             }
             let mut gate = locked(&self.gate);
             self.sleepers.fetch_add(1, Ordering::SeqCst);
-            while self.unclaimed.0.load(Ordering::SeqCst) <= 0
-                && !self.shutdown.load(Ordering::SeqCst)
-            {
+            while self.unclaimed.0.load(Ordering::SeqCst) <= 0 && !self.shutdown.load(Ordering::SeqCst) {
                 gate = self.work.wait(gate).unwrap_or_else(PoisonError::into_inner);
             }
             self.sleepers.fetch_sub(1, Ordering::SeqCst);
@@ -168,11 +163,7 @@ fn spin_until(ready: impl Fn() -> bool) -> bool {
         if ready() {
             return true;
         }
-        if turn < SPINS {
-            spin_loop()
-        } else {
-            thread::yield_now()
-        }
+        if turn < SPINS { spin_loop() } else { thread::yield_now() }
     }
     false
 }
@@ -189,10 +180,7 @@ impl Pool {
             sleepers: AtomicUsize::new(0),
             caller_sleeps: AtomicBool::new(false),
             shutdown: AtomicBool::new(false),
-            job: UnsafeCell::new(Job {
-                body: std::ptr::null::<fn(usize, usize)>() as *const Body<'static>,
-                tasks: 0,
-            }),
+            job: UnsafeCell::new(Job { body: std::ptr::null::<fn(usize, usize)>() as *const Body<'static>, tasks: 0 }),
             panic: Mutex::new(None),
             gate: Mutex::new(()),
             work: Condvar::new(),
@@ -201,9 +189,8 @@ impl Pool {
         let mut workers = Vec::new();
         for worker in 1..threads.max(1) {
             let team = Arc::clone(&shared);
-            let spawned = thread::Builder::new()
-                .name(format!("backprop-{worker}"))
-                .spawn(move || team.work_until_shutdown(worker));
+            let spawned =
+                thread::Builder::new().name(format!("backprop-{worker}")).spawn(move || team.work_until_shutdown(worker));
             match spawned {
                 Ok(handle) => workers.push(handle),
                 Err(_) => break,

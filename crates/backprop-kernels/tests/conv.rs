@@ -16,10 +16,7 @@ struct Dice(u64);
 impl Dice {
     /// A number from `low` to `high`, both included.
     fn roll(&mut self, low: usize, high: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         low + (self.0 >> 33) as usize % (high - low + 1)
     }
 
@@ -41,8 +38,7 @@ impl Dice {
     fn spec(&mut self, most: usize, channel_last: bool) -> ConvSpec {
         let rank = self.roll(1, 3);
         let kind = self.roll(0, 2);
-        let (feature_groups, batch_groups) =
-            [(1, 1), (self.roll(2, 4), 1), (1, self.roll(2, 3))][kind];
+        let (feature_groups, batch_groups) = [(1, 1), (self.roll(2, 4), 1), (1, self.roll(2, 3))][kind];
         let groups = feature_groups * batch_groups;
         let (batch, channels) = (self.roll(1, most), self.roll(1, most));
         let features = groups * self.roll(1, most);
@@ -115,16 +111,7 @@ impl Layer {
 
     /// The forward convolution, its data gradient and its weight gradient.
     fn specs(&self) -> [ConvSpec; 3] {
-        let Layer {
-            batch,
-            size,
-            channels,
-            features,
-            window,
-            stride,
-            pad,
-            groups,
-        } = *self;
+        let Layer { batch, size, channels, features, window, stride, pad, groups } = *self;
         let out = self.out();
         let i = |x: usize| x as isize;
         let (x_strides, y_strides) = ([size * channels, channels], [out * features, features]);
@@ -197,15 +184,7 @@ impl Layer {
             spatial: forward
                 .spatial
                 .iter()
-                .map(|d| ConvDim {
-                    window: out,
-                    rhs: d.out,
-                    output: window,
-                    out: d.rhs,
-                    stride: 1,
-                    rhs_dilation: stride,
-                    ..*d
-                })
+                .map(|d| ConvDim { window: out, rhs: d.out, output: window, out: d.rhs, stride: 1, rhs_dilation: stride, ..*d })
                 .collect(),
         };
         [forward, data, weight]
@@ -213,136 +192,31 @@ impl Layer {
 }
 
 const LAYERS: [Layer; 7] = [
-    Layer {
-        batch: 2,
-        size: 9,
-        channels: 3,
-        features: 10,
-        window: 3,
-        stride: 2,
-        pad: 1,
-        groups: 1,
-    },
-    Layer {
-        batch: 5,
-        size: 14,
-        channels: 1,
-        features: 32,
-        window: 3,
-        stride: 1,
-        pad: 0,
-        groups: 1,
-    },
-    Layer {
-        batch: 2,
-        size: 8,
-        channels: 40,
-        features: 33,
-        window: 3,
-        stride: 1,
-        pad: 1,
-        groups: 1,
-    },
-    Layer {
-        batch: 2,
-        size: 8,
-        channels: 64,
-        features: 48,
-        window: 1,
-        stride: 1,
-        pad: 0,
-        groups: 1,
-    },
-    Layer {
-        batch: 2,
-        size: 8,
-        channels: 24,
-        features: 16,
-        window: 1,
-        stride: 2,
-        pad: 0,
-        groups: 1,
-    },
-    Layer {
-        batch: 40,
-        size: 16,
-        channels: 16,
-        features: 32,
-        window: 3,
-        stride: 1,
-        pad: 1,
-        groups: 1,
-    },
-    Layer {
-        batch: 1,
-        size: 11,
-        channels: 300,
-        features: 20,
-        window: 3,
-        stride: 2,
-        pad: 1,
-        groups: 1,
-    },
+    Layer { batch: 2, size: 9, channels: 3, features: 10, window: 3, stride: 2, pad: 1, groups: 1 },
+    Layer { batch: 5, size: 14, channels: 1, features: 32, window: 3, stride: 1, pad: 0, groups: 1 },
+    Layer { batch: 2, size: 8, channels: 40, features: 33, window: 3, stride: 1, pad: 1, groups: 1 },
+    Layer { batch: 2, size: 8, channels: 64, features: 48, window: 1, stride: 1, pad: 0, groups: 1 },
+    Layer { batch: 2, size: 8, channels: 24, features: 16, window: 1, stride: 2, pad: 0, groups: 1 },
+    Layer { batch: 40, size: 16, channels: 16, features: 32, window: 3, stride: 1, pad: 1, groups: 1 },
+    Layer { batch: 1, size: 11, channels: 300, features: 20, window: 3, stride: 2, pad: 1, groups: 1 },
 ];
 
 /// Layers whose groups hold one channel each.
 const DEPTHWISE: [Layer; 4] = [
-    Layer {
-        batch: 3,
-        size: 9,
-        channels: 20,
-        features: 20,
-        window: 3,
-        stride: 1,
-        pad: 1,
-        groups: 20,
-    },
-    Layer {
-        batch: 2,
-        size: 12,
-        channels: 70,
-        features: 70,
-        window: 3,
-        stride: 2,
-        pad: 1,
-        groups: 70,
-    },
-    Layer {
-        batch: 40,
-        size: 14,
-        channels: 64,
-        features: 64,
-        window: 3,
-        stride: 1,
-        pad: 1,
-        groups: 64,
-    },
-    Layer {
-        batch: 2,
-        size: 20,
-        channels: 37,
-        features: 37,
-        window: 17,
-        stride: 1,
-        pad: 8,
-        groups: 37,
-    },
+    Layer { batch: 3, size: 9, channels: 20, features: 20, window: 3, stride: 1, pad: 1, groups: 20 },
+    Layer { batch: 2, size: 12, channels: 70, features: 70, window: 3, stride: 2, pad: 1, groups: 70 },
+    Layer { batch: 40, size: 14, channels: 64, features: 64, window: 3, stride: 1, pad: 1, groups: 64 },
+    Layer { batch: 2, size: 20, channels: 37, features: 37, window: 17, stride: 1, pad: 8, groups: 37 },
 ];
 
 fn specs() -> Vec<ConvSpec> {
     let mut dice = Dice(1);
-    let mut all: Vec<ConvSpec> = (0..300)
-        .map(|i| dice.spec(if i % 3 == 0 { 20 } else { 5 }, i % 2 == 0))
-        .collect();
+    let mut all: Vec<ConvSpec> = (0..300).map(|i| dice.spec(if i % 3 == 0 { 20 } else { 5 }, i % 2 == 0)).collect();
     all.extend(LAYERS.iter().flat_map(Layer::specs));
     for layer in &DEPTHWISE {
         let [forward, _, weight] = layer.specs();
         // With one channel in a group, the data gradient is a depthwise convolution again.
-        let [_, mut data, _] = Layer {
-            groups: 1,
-            ..*layer
-        }
-        .specs();
+        let [_, mut data, _] = Layer { groups: 1, ..*layer }.specs();
         data.channels = 1;
         data.feature_groups = layer.groups;
         (data.rhs_feature, data.rhs_channel) = (1, layer.features as isize);
@@ -352,18 +226,9 @@ fn specs() -> Vec<ConvSpec> {
         all.extend([forward, data, weight]);
     }
     let empty = LAYERS[0].specs()[0].clone();
-    all.push(ConvSpec {
-        batch: 0,
-        ..empty.clone()
-    });
-    all.push(ConvSpec {
-        channels: 0,
-        ..empty.clone()
-    });
-    all.push(ConvSpec {
-        features: 0,
-        ..empty
-    });
+    all.push(ConvSpec { batch: 0, ..empty.clone() });
+    all.push(ConvSpec { channels: 0, ..empty.clone() });
+    all.push(ConvSpec { features: 0, ..empty });
     all
 }
 
@@ -371,26 +236,12 @@ fn specs() -> Vec<ConvSpec> {
 fn sizes(s: &ConvSpec) -> [usize; 3] {
     let size = |dims: &[(usize, isize)], spatial: fn(&ConvDim) -> (usize, isize)| {
         let all = dims.iter().copied().chain(s.spatial.iter().map(spatial));
-        all.map(|(extent, stride)| extent.saturating_sub(1) * stride as usize)
-            .sum::<usize>()
-            + 1
+        all.map(|(extent, stride)| extent.saturating_sub(1) * stride as usize).sum::<usize>() + 1
     };
     [
-        size(
-            &[
-                (s.batch * s.batch_groups, s.lhs_batch),
-                (s.channels * s.feature_groups, s.lhs_channel),
-            ],
-            |d| (d.input, d.lhs),
-        ),
-        size(
-            &[(s.channels, s.rhs_channel), (s.features, s.rhs_feature)],
-            |d| (d.window, d.rhs),
-        ),
-        size(
-            &[(s.batch, s.out_batch), (s.features, s.out_feature)],
-            |d| (d.output, d.out),
-        ),
+        size(&[(s.batch * s.batch_groups, s.lhs_batch), (s.channels * s.feature_groups, s.lhs_channel)], |d| (d.input, d.lhs)),
+        size(&[(s.channels, s.rhs_channel), (s.features, s.rhs_feature)], |d| (d.window, d.rhs)),
+        size(&[(s.batch, s.out_batch), (s.features, s.out_feature)], |d| (d.output, d.out)),
     ]
 }
 
@@ -418,10 +269,7 @@ fn direct(s: &ConvSpec, lhs: &[f32], rhs: &[f32]) -> Vec<(usize, f64, f64)> {
         let (b, o, f) = (index[0], &index[1..index.len() - 1], index[index.len() - 1]);
         let out: isize = b as isize * s.out_batch
             + f as isize * s.out_feature
-            + o.iter()
-                .zip(&s.spatial)
-                .map(|(&o, d)| o as isize * d.out)
-                .sum::<isize>();
+            + o.iter().zip(&s.spatial).map(|(&o, d)| o as isize * d.out).sum::<isize>();
         let lhs_b = b + f * s.batch_groups / s.features * s.batch;
         let lhs_c = f * s.feature_groups / s.features * s.channels;
         let (mut sum, mut size) = (0f64, 0f64);
@@ -459,15 +307,7 @@ fn run(s: &ConvSpec, isa: Isa, pool: &Pool) -> Vec<f32> {
     let kernel = Conv::new(s, None, isa).unwrap();
     // SAFETY: the buffers have the spec's sizes; the ISA is available.
     unsafe {
-        run_kernel(
-            &kernel,
-            pool,
-            &[
-                lhs.as_mut_ptr().cast(),
-                rhs.as_mut_ptr().cast(),
-                out.as_mut_ptr().cast(),
-            ],
-        );
+        run_kernel(&kernel, pool, &[lhs.as_mut_ptr().cast(), rhs.as_mut_ptr().cast(), out.as_mut_ptr().cast()]);
     }
     out
 }
@@ -477,10 +317,7 @@ fn check(s: &ConvSpec, want: &[(usize, f64, f64)], got: &[f32], what: &str) {
     for &(at, sum, size) in want {
         let bound = 2.0 * terms as f64 * f64::from(f32::EPSILON) * size;
         let got = f64::from(got[at]);
-        assert!(
-            (got - sum).abs() <= bound,
-            "{what}: at {at} got {got}, want {sum} ± {bound}: {s:#?}"
-        );
+        assert!((got - sum).abs() <= bound, "{what}: at {at} got {got}, want {sum} ± {bound}: {s:#?}");
     }
 }
 
@@ -497,15 +334,7 @@ fn within_the_bound_of_the_sum_in_f64() {
         let generic = ConvGeneric::new(&s, DType::F32, DType::F64).unwrap();
         // SAFETY: the buffers have the spec's sizes.
         unsafe {
-            run_kernel(
-                &generic,
-                &pool,
-                &[
-                    lhs.as_mut_ptr().cast(),
-                    rhs.as_mut_ptr().cast(),
-                    out.as_mut_ptr().cast(),
-                ],
-            );
+            run_kernel(&generic, &pool, &[lhs.as_mut_ptr().cast(), rhs.as_mut_ptr().cast(), out.as_mut_ptr().cast()]);
         }
         check(&s, &want, &out, "generic");
     }
@@ -514,23 +343,14 @@ fn within_the_bound_of_the_sum_in_f64() {
 #[test]
 fn identical_bits_for_every_isa_with_fma_and_any_number_of_threads() {
     let pools = [1, 2, 3, 8].map(Pool::new);
-    let bits = |s: &ConvSpec, isa: Isa, pool: &Pool| {
-        run(s, isa, pool)
-            .iter()
-            .map(|v| v.to_bits())
-            .collect::<Vec<_>>()
-    };
+    let bits = |s: &ConvSpec, isa: Isa, pool: &Pool| run(s, isa, pool).iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     for s in specs() {
         for isas in [&Isa::available()[..1], &Isa::available()[1..]] {
             let Some(&first) = isas.first() else { continue };
             let want = bits(&s, first, &pools[0]);
             for &isa in isas {
                 for pool in &pools {
-                    assert!(
-                        bits(&s, isa, pool) == want,
-                        "{isa} on {} threads: {s:#?}",
-                        pool.threads()
-                    );
+                    assert!(bits(&s, isa, pool) == want, "{isa} on {} threads: {s:#?}", pool.threads());
                 }
             }
         }
@@ -565,9 +385,7 @@ impl Epilogue for AddBias {
             for c in 0..cols {
                 // SAFETY: the operands are dense buffers of the spec's size.
                 unsafe {
-                    let to = operands[3]
-                        .cast::<f32>()
-                        .add((row0 + r) * self.features + col0 + c);
+                    let to = operands[3].cast::<f32>().add((row0 + r) * self.features + col0 + c);
                     assert!((*to).is_nan(), "stored twice");
                     *to = *tile.add(r * ld + c) + *operands[2].cast::<f32>().add(col0 + c);
                 }
@@ -587,29 +405,13 @@ fn an_epilogue_sees_every_element_once_with_the_bits_of_the_plain_convolution() 
         for &isa in Isa::available() {
             let plain = run(&s, isa, &pool);
             let mut fused = vec![f32::NAN; order.len()];
-            let kernel = Conv::new(
-                &s,
-                Some(Arc::new(AddBias {
-                    rows,
-                    features: s.features,
-                })),
-                isa,
-            )
-            .unwrap();
-            let operands = [
-                lhs.as_mut_ptr().cast(),
-                rhs.as_mut_ptr().cast(),
-                bias.as_mut_ptr().cast(),
-                fused.as_mut_ptr().cast(),
-            ];
+            let kernel = Conv::new(&s, Some(Arc::new(AddBias { rows, features: s.features })), isa).unwrap();
+            let operands =
+                [lhs.as_mut_ptr().cast(), rhs.as_mut_ptr().cast(), bias.as_mut_ptr().cast(), fused.as_mut_ptr().cast()];
             // SAFETY: the buffers have the spec's sizes; the ISA is available.
             unsafe { run_kernel(&kernel, &pool, &operands) };
             for (i, (at, _, _)) in order.iter().enumerate() {
-                assert_eq!(
-                    (plain[*at] + bias[i % s.features]).to_bits(),
-                    fused[i].to_bits(),
-                    "{isa} at {i}: {s:#?}"
-                );
+                assert_eq!((plain[*at] + bias[i % s.features]).to_bits(), fused[i].to_bits(), "{isa} at {i}: {s:#?}");
             }
         }
     }

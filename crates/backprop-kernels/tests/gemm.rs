@@ -19,11 +19,7 @@ struct Case {
 
 /// First element and length of an operand with these (extent, stride) dimensions, negative strides allowed.
 fn span(dims: &[(usize, isize)]) -> (usize, usize) {
-    let reach = |sign: isize| -> usize {
-        dims.iter()
-            .map(|d| d.0.saturating_sub(1) * (d.1 * sign).max(0) as usize)
-            .sum()
-    };
+    let reach = |sign: isize| -> usize { dims.iter().map(|d| d.0.saturating_sub(1) * (d.1 * sign).max(0) as usize).sum() };
     (reach(-1), reach(-1) + reach(1) + 1)
 }
 
@@ -55,11 +51,7 @@ impl Case {
             }
             for i in 0..s.m as isize {
                 for j in 0..s.n as isize {
-                    out.push((
-                        c + i * s.c_row + j * s.c_col,
-                        a + i * s.a_row,
-                        b + j * s.b_col,
-                    ));
+                    out.push((c + i * s.c_row + j * s.c_col, a + i * s.a_row, b + j * s.b_col));
                 }
             }
         }
@@ -75,11 +67,7 @@ impl Case {
         let (mut a, mut b) = self.inputs();
         let mut c = vec![f32::NAN; self.c.1];
         let kernel = Gemm::new(self.spec.clone(), None, isa);
-        let operands = [
-            a[self.a.0..].as_mut_ptr().cast(),
-            b[self.b.0..].as_mut_ptr().cast(),
-            c[self.c.0..].as_mut_ptr().cast(),
-        ];
+        let operands = [a[self.a.0..].as_mut_ptr().cast(), b[self.b.0..].as_mut_ptr().cast(), c[self.c.0..].as_mut_ptr().cast()];
         // SAFETY: `span` sized the buffers for the spec; the ISA is available.
         unsafe { run_kernel(&kernel, pool, &operands) };
         c
@@ -98,10 +86,7 @@ impl Case {
             }
             let got = f64::from(c[(self.c.0 as isize + at) as usize]);
             let bound = 2.0 * s.k as f64 * f64::from(f32::EPSILON) * size;
-            assert!(
-                (got - sum).abs() <= bound,
-                "{what} {s:?}: at {at} got {got}, want {sum} ± {bound}"
-            );
+            assert!((got - sum).abs() <= bound, "{what} {s:?}: at {at} got {got}, want {sum} ± {bound}");
         }
     }
 }
@@ -148,77 +133,26 @@ fn layouts(m: usize, n: usize, k: usize) -> Vec<GemmSpec> {
     let plain = GemmSpec::row_major(m, n, k);
     let (mi, ni, ki) = (m as isize, n as isize, k as isize);
     vec![
-        GemmSpec {
-            b_row: 1,
-            b_col: ki,
-            ..plain.clone()
-        },
-        GemmSpec {
-            a_row: 1,
-            a_col: mi,
-            ..plain.clone()
-        },
-        GemmSpec {
-            a_row: 1,
-            a_col: mi,
-            b_row: 1,
-            b_col: ki,
-            c_row: 1,
-            c_col: mi,
-            ..plain.clone()
-        },
-        GemmSpec {
-            a_row: 3 * ki + 2,
-            a_col: 3,
-            b_row: 2 * ni + 1,
-            b_col: 2,
-            c_row: 3 * ni,
-            c_col: 3,
-            ..plain.clone()
-        },
-        GemmSpec {
-            a_row: -ki,
-            a_col: 1,
-            b_row: -ni,
-            b_col: 1,
-            c_row: -ni,
-            c_col: 1,
-            ..plain.clone()
-        },
+        GemmSpec { b_row: 1, b_col: ki, ..plain.clone() },
+        GemmSpec { a_row: 1, a_col: mi, ..plain.clone() },
+        GemmSpec { a_row: 1, a_col: mi, b_row: 1, b_col: ki, c_row: 1, c_col: mi, ..plain.clone() },
+        GemmSpec { a_row: 3 * ki + 2, a_col: 3, b_row: 2 * ni + 1, b_col: 2, c_row: 3 * ni, c_col: 3, ..plain.clone() },
+        GemmSpec { a_row: -ki, a_col: 1, b_row: -ni, b_col: 1, c_row: -ni, c_col: 1, ..plain.clone() },
         plain,
     ]
 }
 
 fn cases() -> Vec<Case> {
-    let mut all: Vec<Case> = SHAPES
-        .iter()
-        .flat_map(|&(m, n, k)| layouts(m, n, k))
-        .map(Case::new)
-        .collect();
-    for (m, n, k, batch) in [
-        (5, 7, 9, [2, 3]),
-        (64, 64, 32, [3, 4]),
-        (40, 33, 300, [2, 2]),
-        (1, 8, 3, [5, 1]),
-        (2, 2, 2, [0, 3]),
-    ] {
+    let mut all: Vec<Case> = SHAPES.iter().flat_map(|&(m, n, k)| layouts(m, n, k)).map(Case::new).collect();
+    for (m, n, k, batch) in [(5, 7, 9, [2, 3]), (64, 64, 32, [3, 4]), (40, 33, 300, [2, 2]), (1, 8, 3, [5, 1]), (2, 2, 2, [0, 3])]
+    {
         let (a, b, c) = ((m * k) as isize, (k * n) as isize, (m * n) as isize);
         let inner = batch[1] as isize;
         let plain = GemmSpec::row_major(m, n, k);
         let dims = |a: [isize; 2], b: [isize; 2]| {
             vec![
-                BatchDim {
-                    extent: batch[0],
-                    a: a[0],
-                    b: b[0],
-                    c: inner * c,
-                },
-                BatchDim {
-                    extent: batch[1],
-                    a: a[1],
-                    b: b[1],
-                    c,
-                },
+                BatchDim { extent: batch[0], a: a[0], b: b[0], c: inner * c },
+                BatchDim { extent: batch[1], a: a[1], b: b[1], c },
             ]
         };
         for batch in [
@@ -227,10 +161,7 @@ fn cases() -> Vec<Case> {
             dims([0, a], [b, 0]),
             dims([a, batch[0] as isize * a], [b, batch[0] as isize * b]),
         ] {
-            all.push(Case::new(GemmSpec {
-                batch,
-                ..plain.clone()
-            }));
+            all.push(Case::new(GemmSpec { batch, ..plain.clone() }));
         }
     }
     all
@@ -259,12 +190,7 @@ fn identical_bits_for_every_isa_with_fma_and_any_number_of_threads() {
             let want = bits(&case.run(first, &pools[0]));
             for &isa in isas {
                 for pool in &pools {
-                    assert!(
-                        bits(&case.run(isa, pool)) == want,
-                        "{isa} on {} threads: {:?}",
-                        pool.threads(),
-                        case.spec
-                    );
+                    assert!(bits(&case.run(isa, pool)) == want, "{isa} on {} threads: {:?}", pool.threads(), case.spec);
                 }
             }
         }
@@ -281,38 +207,20 @@ fn identical_bits_for_every_layout() {
             let mut results = layouts(m, n, k).into_iter().map(|spec| {
                 let case = Case::new(spec);
                 let s = &case.spec;
-                let (mut pa, mut pb, mut pc) = (
-                    vec![0f32; case.a.1],
-                    vec![0f32; case.b.1],
-                    vec![0f32; case.c.1],
-                );
+                let (mut pa, mut pb, mut pc) = (vec![0f32; case.a.1], vec![0f32; case.b.1], vec![0f32; case.c.1]);
                 let at = |origin: usize, offset: isize| (origin as isize + offset) as usize;
                 for i in 0..m * k {
-                    pa[at(
-                        case.a.0,
-                        (i / k) as isize * s.a_row + (i % k) as isize * s.a_col,
-                    )] = a[i];
+                    pa[at(case.a.0, (i / k) as isize * s.a_row + (i % k) as isize * s.a_col)] = a[i];
                 }
                 for i in 0..k * n {
-                    pb[at(
-                        case.b.0,
-                        (i / n) as isize * s.b_row + (i % n) as isize * s.b_col,
-                    )] = b[i];
+                    pb[at(case.b.0, (i / n) as isize * s.b_row + (i % n) as isize * s.b_col)] = b[i];
                 }
                 let kernel = Gemm::new(s.clone(), None, isa);
-                let operands = [
-                    pa[case.a.0..].as_mut_ptr().cast(),
-                    pb[case.b.0..].as_mut_ptr().cast(),
-                    pc[case.c.0..].as_mut_ptr().cast(),
-                ];
+                let operands =
+                    [pa[case.a.0..].as_mut_ptr().cast(), pb[case.b.0..].as_mut_ptr().cast(), pc[case.c.0..].as_mut_ptr().cast()];
                 // SAFETY: `span` sized the buffers for the spec; the ISA is available.
                 unsafe { run_kernel(&kernel, &pool, &operands) };
-                let value = |i: usize| {
-                    pc[at(
-                        case.c.0,
-                        (i / n) as isize * s.c_row + (i % n) as isize * s.c_col,
-                    )]
-                };
+                let value = |i: usize| pc[at(case.c.0, (i / n) as isize * s.c_row + (i % n) as isize * s.c_col)];
                 (0..m * n).map(|i| value(i).to_bits()).collect::<Vec<_>>()
             });
             let want = results.next();
@@ -367,62 +275,33 @@ fn an_epilogue_sees_every_element_once_with_the_bits_of_the_plain_product() {
         for (m, n, k) in SHAPES {
             for batch in [1, 3] {
                 let spec = GemmSpec {
-                    batch: vec![BatchDim {
-                        extent: batch,
-                        a: (m * k) as isize,
-                        b: 0,
-                        c: (m * n) as isize,
-                    }],
+                    batch: vec![BatchDim { extent: batch, a: (m * k) as isize, b: 0, c: (m * n) as isize }],
                     ..GemmSpec::row_major(m, n, k)
                 };
-                let (mut a, mut b, mut bias) =
-                    (uniform(batch * m * k, 1), uniform(k * n, 2), uniform(n, 4));
-                let (mut plain, mut fused) =
-                    (vec![f32::NAN; batch * m * n], vec![f32::NAN; batch * m * n]);
+                let (mut a, mut b, mut bias) = (uniform(batch * m * k, 1), uniform(k * n, 2), uniform(n, 4));
+                let (mut plain, mut fused) = (vec![f32::NAN; batch * m * n], vec![f32::NAN; batch * m * n]);
                 let (pa, pb) = (a.as_mut_ptr().cast(), b.as_mut_ptr().cast());
                 // SAFETY: dense operands of the spec's size; the ISA is available.
                 unsafe {
-                    run_kernel(
-                        &Gemm::new(spec.clone(), None, isa),
-                        &pool,
-                        &[pa, pb, plain.as_mut_ptr().cast()],
-                    );
+                    run_kernel(&Gemm::new(spec.clone(), None, isa), &pool, &[pa, pb, plain.as_mut_ptr().cast()]);
                     let kernel = Gemm::new(spec, Some(Arc::new(AddBias { m, n })), isa);
-                    run_kernel(
-                        &kernel,
-                        &pool,
-                        &[pa, pb, bias.as_mut_ptr().cast(), fused.as_mut_ptr().cast()],
-                    );
+                    run_kernel(&kernel, &pool, &[pa, pb, bias.as_mut_ptr().cast(), fused.as_mut_ptr().cast()]);
                 }
                 for (i, (p, f)) in plain.iter().zip(&fused).enumerate() {
-                    assert_eq!(
-                        (p + bias[i % n]).to_bits(),
-                        f.to_bits(),
-                        "{isa} {batch} {m} {n} {k} at {i}"
-                    );
+                    assert_eq!((p + bias[i % n]).to_bits(), f.to_bits(), "{isa} {batch} {m} {n} {k} at {i}");
                 }
             }
         }
     }
 }
 
-fn generic<T: Copy + Default>(
-    spec: &GemmSpec,
-    a: &[T],
-    b: &[T],
-    dtype: DType,
-    sum: DType,
-) -> Vec<T> {
+fn generic<T: Copy + Default>(spec: &GemmSpec, a: &[T], b: &[T], dtype: DType, sum: DType) -> Vec<T> {
     let (mut a, mut b) = (a.to_vec(), b.to_vec());
     let mut c = vec![T::default(); spec.batches() * spec.m * spec.n];
     let kernel = GemmGeneric::new(spec.clone(), dtype, sum).unwrap();
     // SAFETY: dense operands of the spec's size.
     unsafe {
-        let operands = [
-            a.as_mut_ptr().cast(),
-            b.as_mut_ptr().cast(),
-            c.as_mut_ptr().cast(),
-        ];
+        let operands = [a.as_mut_ptr().cast(), b.as_mut_ptr().cast(), c.as_mut_ptr().cast()];
         run_kernel(&kernel, &Pool::new(2), &operands);
     }
     c
@@ -441,13 +320,8 @@ fn generic_products_of_integers_wrap_and_of_floats_are_close() {
     let mixed = generic(&spec, &a, &b, DType::F32, DType::F64);
     for i in 0..m * n {
         let terms = |l: usize| (i / n * k + l, l * n + i % n);
-        let int = (0..k)
-            .map(terms)
-            .fold(0i32, |s, (x, y)| s.wrapping_add(ia[x].wrapping_mul(ib[y])));
-        let float: f64 = (0..k)
-            .map(terms)
-            .map(|(x, y)| f64::from(a[x]) * f64::from(b[y]))
-            .sum();
+        let int = (0..k).map(terms).fold(0i32, |s, (x, y)| s.wrapping_add(ia[x].wrapping_mul(ib[y])));
+        let float: f64 = (0..k).map(terms).map(|(x, y)| f64::from(a[x]) * f64::from(b[y])).sum();
         assert_eq!(products[i], int);
         assert!((doubles[i] - float).abs() <= 1e-12);
         assert!((f64::from(mixed[i]) - float).abs() <= 1e-6 * float.abs().max(1e-3));

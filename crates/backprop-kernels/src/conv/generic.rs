@@ -24,11 +24,7 @@ impl ConvGeneric {
     pub fn new(spec: &ConvSpec, dtype: DType, sum: DType) -> Option<ConvGeneric> {
         let element = with_element!(dtype, sum, element)?;
         let per_task = (TASK / spec.terms().max(1)).max(1);
-        (spec.spatial.len() <= MAX_RANK).then(|| ConvGeneric {
-            spec: spec.clone(),
-            per_task,
-            element,
-        })
+        (spec.spatial.len() <= MAX_RANK).then(|| ConvGeneric { spec: spec.clone(), per_task, element })
     }
 
     fn outputs(&self) -> usize {
@@ -71,10 +67,7 @@ unsafe fn element<T: Element>(conv: &ConvGeneric, index: usize, operands: &[*mut
     out += rest as isize * spec.out_batch;
     let lhs = rest as isize * spec.lhs_batch + (feature / groups.features) as isize * groups.lhs;
     let rhs = feature as isize * spec.rhs_feature;
-    let (lhs, rhs) = (
-        operands[0].cast::<T>().wrapping_offset(lhs),
-        operands[1].cast::<T>().wrapping_offset(rhs),
-    );
+    let (lhs, rhs) = (operands[0].cast::<T>().wrapping_offset(lhs), operands[1].cast::<T>().wrapping_offset(rhs));
     let (mut total, mut chain) = (T::ZERO, T::ZERO);
     for term in 0..spec.terms() {
         if term > 0 && term % KC == 0 {
@@ -84,11 +77,7 @@ unsafe fn element<T: Element>(conv: &ConvGeneric, index: usize, operands: &[*mut
         if let Some((l, r)) = conv.window(&position, term / spec.channels) {
             // SAFETY: the position lies in the input and the window.
             chain = unsafe {
-                T::madd(
-                    chain,
-                    *lhs.offset(l + channel * spec.lhs_channel),
-                    *rhs.offset(r + channel * spec.rhs_channel),
-                )
+                T::madd(chain, *lhs.offset(l + channel * spec.lhs_channel), *rhs.offset(r + channel * spec.rhs_channel))
             };
         }
     }
@@ -101,14 +90,7 @@ impl Kernel for ConvGeneric {
         self.outputs().div_ceil(self.per_task)
     }
 
-    unsafe fn run(
-        &self,
-        _stage: usize,
-        task: usize,
-        operands: &[*mut u8],
-        _workspace: *mut u8,
-        _scratch: *mut u8,
-    ) {
+    unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, _scratch: *mut u8) {
         for index in task * self.per_task..self.outputs().min((task + 1) * self.per_task) {
             // SAFETY: as the caller vouches.
             unsafe { (self.element)(self, index, operands) };

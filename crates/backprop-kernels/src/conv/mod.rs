@@ -39,9 +39,7 @@ impl Conv {
             return None;
         }
         let part = |phase: &Phase| plan(phase, epilogue.clone(), isa);
-        Some(Conv {
-            kernel: Parts::new(phases(spec).iter().map(part).collect()),
-        })
+        Some(Conv { kernel: Parts::new(phases(spec).iter().map(part).collect()) })
     }
 }
 
@@ -63,70 +61,23 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Driver 
     let (positions, features) = (spec.positions(), groups.features);
     let logical = Logical {
         cols_of_batch: Some(features),
-        row: (phase.batch_rows * spec.batch != positions).then(|| {
-            (
-                phase.first_row,
-                Strided::new(rows.iter().map(|r| (r.dim.extent, r.logical))),
-            )
-        }),
+        row: (phase.batch_rows * spec.batch != positions)
+            .then(|| (phase.first_row, Strided::new(rows.iter().map(|r| (r.dim.extent, r.logical))))),
     };
     // Many terms for few outputs: packing the weights for all blocks would only move a large operand twice.
-    let weights_mode = if spec.terms() > 2 * positions {
-        Mode::Private
-    } else {
-        Mode::Shared
-    };
-    let weights = Side {
-        source: weights,
-        operand: 1,
-        mode: weights_mode,
-    };
-    let patches = Side {
-        source: patches,
-        operand: 0,
-        mode: Mode::Private,
-    };
+    let weights_mode = if spec.terms() > 2 * positions { Mode::Private } else { Mode::Shared };
+    let weights = Side { source: weights, operand: 1, mode: weights_mode };
+    let patches = Side { source: patches, operand: 0, mode: Mode::Private };
     let batch = Strided::new([(groups.count, groups.out)]);
     let swap = epilogue.is_none() && spec.out_feature != 1 && rows.iter().any(|r| r.out == 1);
-    let x = |m: usize, n: usize| Extents {
-        batch: groups.count,
-        m,
-        n,
-        k: spec.terms(),
-    };
+    let x = |m: usize, n: usize| Extents { batch: groups.count, m, n, k: spec.terms() };
     let micro = Micro::of(isa);
     if swap {
-        let out = Output {
-            offset: phase.out,
-            batch,
-            row: feature,
-            col: row,
-            logical,
-        };
-        Driver::new(
-            x(features, positions),
-            micro,
-            weights,
-            patches,
-            out,
-            epilogue,
-        )
+        let out = Output { offset: phase.out, batch, row: feature, col: row, logical };
+        Driver::new(x(features, positions), micro, weights, patches, out, epilogue)
     } else {
-        let out = Output {
-            offset: phase.out,
-            batch,
-            row,
-            col: feature,
-            logical,
-        };
-        Driver::new(
-            x(positions, features),
-            micro,
-            patches,
-            weights,
-            out,
-            epilogue,
-        )
+        let out = Output { offset: phase.out, batch, row, col: feature, logical };
+        Driver::new(x(positions, features), micro, patches, weights, out, epilogue)
     }
 }
 
@@ -135,21 +86,13 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Driver 
 fn rows(phase: &Phase, free: bool) -> Vec<Row> {
     let spec = &phase.spec;
     let mut rows = vec![Row {
-        dim: RowDim {
-            extent: spec.batch,
-            offset: spec.lhs_batch,
-            spatial: None,
-        },
+        dim: RowDim { extent: spec.batch, offset: spec.lhs_batch, spatial: None },
         out: spec.out_batch,
         logical: phase.batch_rows as isize,
     }];
     for (d, dim) in spec.spatial.iter().enumerate() {
         rows.push(Row {
-            dim: RowDim {
-                extent: dim.output,
-                offset: dim.stride as isize * dim.lhs,
-                spatial: Some((d, dim.stride as isize)),
-            },
+            dim: RowDim { extent: dim.output, offset: dim.stride as isize * dim.lhs, spatial: Some((d, dim.stride as isize)) },
             out: dim.out,
             logical: phase.row_strides[d],
         });
@@ -170,11 +113,9 @@ fn weights(phase: &Phase, groups: Groups, isa: Isa) -> Box<dyn Source> {
     let starts = Strided::new(window());
     let runs = match terms.uniform() {
         Some(step) => Runs::One(step),
-        None => Runs::Many {
-            starts: (0..positions).map(|w| starts.offset(w)).collect(),
-            len: spec.channels,
-            step: spec.rhs_channel,
-        },
+        None => {
+            Runs::Many { starts: (0..positions).map(|w| starts.offset(w)).collect(), len: spec.channels, step: spec.rhs_channel }
+        }
     };
     Box::new(Matrix {
         offset: phase.rhs,
@@ -190,17 +131,8 @@ fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn S
     let simd = isa != Isa::Portable;
     let batch = Strided::new([(groups.count, groups.lhs)]);
     let plain = Strided::new(rows.iter().map(|r| (r.dim.extent, r.dim.offset)));
-    if let (true, Some(row)) = (
-        spec.spatial.iter().all(|d| d.is_pointwise()),
-        plain.uniform(),
-    ) {
-        return Box::new(Matrix {
-            offset: 0,
-            batch,
-            row,
-            runs: Runs::One(spec.lhs_channel),
-            simd,
-        });
+    if let (true, Some(row)) = (spec.spatial.iter().all(|d| d.is_pointwise()), plain.uniform()) {
+        return Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(spec.lhs_channel), simd });
     }
     let positions: usize = spec.spatial.iter().map(|d| d.window).product();
     let window = (0..positions)
@@ -213,12 +145,7 @@ fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn S
             at
         })
         .collect();
-    let input = |d: &ConvDim| InputDim {
-        extent: d.input,
-        stride: d.lhs,
-        dilation: d.lhs_dilation as isize,
-        origin: -d.pad_low,
-    };
+    let input = |d: &ConvDim| InputDim { extent: d.input, stride: d.lhs, dilation: d.lhs_dilation as isize, origin: -d.pad_low };
     Box::new(Patches {
         groups: batch,
         rows: rows.iter().map(|r| r.dim).collect(),
@@ -247,14 +174,7 @@ impl Kernel for Conv {
         self.kernel.scratch()
     }
 
-    unsafe fn run(
-        &self,
-        stage: usize,
-        task: usize,
-        operands: &[*mut u8],
-        workspace: *mut u8,
-        scratch: *mut u8,
-    ) {
+    unsafe fn run(&self, stage: usize, task: usize, operands: &[*mut u8], workspace: *mut u8, scratch: *mut u8) {
         // SAFETY: as the caller vouches.
         unsafe { self.kernel.run(stage, task, operands, workspace, scratch) }
     }

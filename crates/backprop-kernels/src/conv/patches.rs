@@ -104,15 +104,7 @@ impl Patches {
 }
 
 impl Source for Patches {
-    unsafe fn pack(
-        &self,
-        base: *const f32,
-        batch: usize,
-        rows: Rows,
-        k0: usize,
-        k: usize,
-        dst: *mut f32,
-    ) {
+    unsafe fn pack(&self, base: *const f32, batch: usize, rows: Rows, k0: usize, k: usize, dst: *mut f32) {
         let base = base.wrapping_offset(self.groups.offset(batch));
         let mut starts = [Start::default(); MAX_WIDTH];
         self.starts(rows, &mut starts);
@@ -126,17 +118,13 @@ impl Source for Patches {
             for (from, start) in from.iter_mut().zip(&starts) {
                 *from = self
                     .element(start, window)
-                    .map_or(std::ptr::null(), |offset| {
-                        base.wrapping_offset(offset + channel as isize * self.channel)
-                    });
+                    .map_or(std::ptr::null(), |offset| base.wrapping_offset(offset + channel as isize * self.channel));
             }
             let dst = dst.wrapping_add(done * rows.width);
             // SAFETY: an address that is not null is that of an element of the input, with `len` channels behind it.
             unsafe {
                 if self.channel == 1 && len >= 8 {
-                    from.iter_mut()
-                        .filter(|f| f.is_null())
-                        .for_each(|f| *f = ZEROS.as_ptr());
+                    from.iter_mut().filter(|f| f.is_null()).for_each(|f| *f = ZEROS.as_ptr());
                     pack_rows(from, 1, len, dst, rows.width, self.simd);
                 } else {
                     pack_runs(from, self.channel, len, dst, rows.width);
@@ -169,11 +157,7 @@ unsafe fn pack_runs(rows: &[*const f32], step: isize, k: usize, dst: *mut f32, w
         let first = rows[r];
         let mut len = 1;
         while r + len < rows.len()
-            && if first.is_null() {
-                rows[r + len].is_null()
-            } else {
-                rows[r + len] == first.wrapping_add(len)
-            }
+            && if first.is_null() { rows[r + len].is_null() } else { rows[r + len] == first.wrapping_add(len) }
         {
             len += 1;
         }

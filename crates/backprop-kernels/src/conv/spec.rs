@@ -104,22 +104,10 @@ impl ConvSpec {
     pub(super) fn groups(&self) -> Groups {
         let count = self.feature_groups * self.batch_groups;
         let features = self.features / count;
-        let lhs = if self.batch_groups > 1 {
-            self.batch as isize * self.lhs_batch
-        } else {
-            self.channels as isize * self.lhs_channel
-        };
-        let (rhs, out) = (
-            features as isize * self.rhs_feature,
-            features as isize * self.out_feature,
-        );
-        Groups {
-            count,
-            features,
-            lhs,
-            rhs,
-            out,
-        }
+        let lhs =
+            if self.batch_groups > 1 { self.batch as isize * self.lhs_batch } else { self.channels as isize * self.lhs_channel };
+        let (rhs, out) = (features as isize * self.rhs_feature, features as isize * self.out_feature);
+        Groups { count, features, lhs, rhs, out }
     }
 
     /// Output positions, over batches and space.
@@ -154,14 +142,7 @@ pub(super) fn phases(spec: &ConvSpec) -> Vec<Phase> {
         row_strides[d - 1] = row_strides[d] * spec.spatial[d].output as isize;
     }
     let batch_rows = spec.spatial.iter().map(|d| d.output).product();
-    let mut whole = Phase {
-        spec: spec.clone(),
-        rhs: 0,
-        out: 0,
-        first_row: 0,
-        row_strides,
-        batch_rows,
-    };
+    let mut whole = Phase { spec: spec.clone(), rhs: 0, out: 0, first_row: 0, row_strides, batch_rows };
     for dim in &mut whole.spec.spatial {
         if dim.reverse {
             whole.rhs += dim.window.saturating_sub(1) as isize * dim.rhs;
@@ -173,10 +154,7 @@ pub(super) fn phases(spec: &ConvSpec) -> Vec<Phase> {
     for d in 0..spec.spatial.len() {
         let dim = spec.spatial[d];
         if dim.lhs_dilation > 1 && dim.stride == 1 && dim.rhs_dilation == 1 {
-            all = all
-                .iter()
-                .flat_map(|phase| (0..dim.lhs_dilation).map(|shift| phase.shifted(d, shift)))
-                .collect();
+            all = all.iter().flat_map(|phase| (0..dim.lhs_dilation).map(|shift| phase.shifted(d, shift))).collect();
         }
     }
     all.retain(|p| p.spec.positions() > 0);

@@ -108,38 +108,17 @@ impl Driver {
         let (row_blocks, col_blocks) = (x.m.div_ceil(block.m), x.n.div_ceil(block.n));
         let small = x.multiply_adds() <= SMALL;
         for (side, users) in [(&mut a, col_blocks), (&mut b, row_blocks)] {
-            let users = if side.source.is_shared_by_batches() {
-                users * x.batch
-            } else {
-                users
-            };
+            let users = if side.source.is_shared_by_batches() { users * x.batch } else { users };
             if side.mode == Mode::Shared && (small || users < 2) {
                 side.mode = Mode::Private;
             }
         }
         let splits = x.splits();
-        let in_place = epilogue.is_none()
-            && splits == 1
-            && (out.col.uniform() == Some(1) || x.n == 1)
-            && out.row.uniform().is_some();
-        let mut driver = Driver {
-            x,
-            micro,
-            block,
-            a,
-            b,
-            out,
-            epilogue,
-            splits,
-            units_per_task: 1,
-            in_place,
-        };
+        let in_place =
+            epilogue.is_none() && splits == 1 && (out.col.uniform() == Some(1) || x.n == 1) && out.row.uniform().is_some();
+        let mut driver = Driver { x, micro, block, a, b, out, epilogue, splits, units_per_task: 1, in_place };
         let unit = block.m * block.n * (x.k.div_ceil(splits) + 16);
-        driver.units_per_task = if small {
-            driver.units().max(1)
-        } else {
-            (SMALL / 2 / unit).max(1)
-        };
+        driver.units_per_task = if small { driver.units().max(1) } else { (SMALL / 2 / unit).max(1) };
         driver
     }
 
@@ -174,27 +153,15 @@ impl Driver {
 
     /// Elements of A's shared panels.
     fn shared_a(&self) -> usize {
-        if self.a.mode == Mode::Shared {
-            self.batches(&self.a) * self.x.m * self.x.k
-        } else {
-            0
-        }
+        if self.a.mode == Mode::Shared { self.batches(&self.a) * self.x.m * self.x.k } else { 0 }
     }
 
     fn shared_b(&self) -> usize {
-        if self.b.mode == Mode::Shared {
-            self.batches(&self.b) * self.padded_cols() * self.x.k
-        } else {
-            0
-        }
+        if self.b.mode == Mode::Shared { self.batches(&self.b) * self.padded_cols() * self.x.k } else { 0 }
     }
 
     pub fn workspace(&self) -> usize {
-        let partials = if self.splits > 1 {
-            self.splits * self.x.outputs()
-        } else {
-            0
-        };
+        let partials = if self.splits > 1 { self.splits * self.x.outputs() } else { 0 };
         round64(4 * self.shared_a()) + round64(4 * self.shared_b()) + round64(4 * partials)
     }
 
@@ -203,43 +170,24 @@ impl Driver {
     }
 
     fn scratch_a(&self) -> usize {
-        if self.a.mode == Mode::Private {
-            round64(4 * self.block.m * self.depth())
-        } else {
-            0
-        }
+        if self.a.mode == Mode::Private { round64(4 * self.block.m * self.depth()) } else { 0 }
     }
 
     fn scratch_b(&self) -> usize {
-        if self.b.mode == Mode::Private {
-            round64(4 * self.block.n * self.depth())
-        } else {
-            0
-        }
+        if self.b.mode == Mode::Private { round64(4 * self.block.n * self.depth()) } else { 0 }
     }
 
     fn scratch_tile(&self) -> usize {
-        if self.in_place || self.splits > 1 {
-            0
-        } else {
-            round64(4 * self.block.m * self.block.n)
-        }
+        if self.in_place || self.splits > 1 { 0 } else { round64(4 * self.block.m * self.block.n) }
     }
 
     pub fn scratch(&self) -> usize {
-        self.scratch_a()
-            + self.scratch_b()
-            + self.scratch_tile()
-            + self.epilogue.as_ref().map_or(0, |e| e.scratch())
+        self.scratch_a() + self.scratch_b() + self.scratch_tile() + self.epilogue.as_ref().map_or(0, |e| e.scratch())
     }
 
     /// Distinct matrices of an operand.
     fn batches(&self, side: &Side) -> usize {
-        if side.source.is_shared_by_batches() {
-            1
-        } else {
-            self.x.batch
-        }
+        if side.source.is_shared_by_batches() { 1 } else { self.x.batch }
     }
 
     fn padded_cols(&self) -> usize {
@@ -308,11 +256,7 @@ impl Driver {
         let (group, chunks) = (self.pack_group(block), self.x.chunks());
         let all = self.batches(side) * blocks * chunks;
         for item in task * group..all.min((task + 1) * group) {
-            let (batch, at, chunk) = (
-                item / chunks / blocks,
-                item / chunks % blocks,
-                item % chunks,
-            );
+            let (batch, at, chunk) = (item / chunks / blocks, item / chunks % blocks, item % chunks);
             let to = self.shared_panels(is_a, memory.workspace, batch, at, chunk);
             // SAFETY: the region belongs to this block and chunk alone.
             unsafe { self.pack_block(is_a, memory, batch, at, chunk, to) };
@@ -328,76 +272,38 @@ impl Driver {
         } else {
             let first = at * self.block.n;
             let count = (self.x.n - first).min(self.block.n);
-            (
-                first,
-                count,
-                count.div_ceil(self.micro.lanes) * self.micro.lanes,
-            )
+            (first, count, count.div_ceil(self.micro.lanes) * self.micro.lanes)
         }
     }
 
     /// Where the panels of a shared block and chunk lie in the workspace.
-    fn shared_panels(
-        &self,
-        is_a: bool,
-        workspace: *mut u8,
-        batch: usize,
-        at: usize,
-        chunk: usize,
-    ) -> *mut f32 {
+    fn shared_panels(&self, is_a: bool, workspace: *mut u8, batch: usize, at: usize, chunk: usize) -> *mut f32 {
         let (first, _, padded) = self.extent(is_a, at);
         let (k0, _) = self.chunk(chunk);
-        let (start, rows, side) = if is_a {
-            (0, self.x.m, &self.a)
-        } else {
-            (round64(4 * self.shared_a()), self.padded_cols(), &self.b)
-        };
-        let batch = if side.source.is_shared_by_batches() {
-            0
-        } else {
-            batch
-        };
-        workspace
-            .wrapping_add(start)
-            .cast::<f32>()
-            .wrapping_add((batch * rows + first) * self.x.k + padded * k0)
+        let (start, rows, side) =
+            if is_a { (0, self.x.m, &self.a) } else { (round64(4 * self.shared_a()), self.padded_cols(), &self.b) };
+        let batch = if side.source.is_shared_by_batches() { 0 } else { batch };
+        workspace.wrapping_add(start).cast::<f32>().wrapping_add((batch * rows + first) * self.x.k + padded * k0)
     }
 
     /// Packs one block and chunk of an operand.
     ///
     /// # Safety
     /// As [`run`](Self::run); `to` has room for the padded block.
-    unsafe fn pack_block(
-        &self,
-        is_a: bool,
-        memory: Memory<'_>,
-        batch: usize,
-        at: usize,
-        chunk: usize,
-        to: *mut f32,
-    ) {
+    unsafe fn pack_block(&self, is_a: bool, memory: Memory<'_>, batch: usize, at: usize, chunk: usize, to: *mut f32) {
         let side = if is_a { &self.a } else { &self.b };
         let base = memory.operands[side.operand].cast::<f32>().cast_const();
         let (first, count, _) = self.extent(is_a, at);
         let (k0, k) = self.chunk(chunk);
         let panel = |from: usize, count: usize, width: usize| {
-            let rows = Rows {
-                first: first + from,
-                count,
-                width,
-            };
+            let rows = Rows { first: first + from, count, width };
             // SAFETY: panels tile the block, so each lies within it.
-            unsafe {
-                side.source
-                    .pack(base, batch, rows, k0, k, to.wrapping_add(from * k))
-            };
+            unsafe { side.source.pack(base, batch, rows, k0, k, to.wrapping_add(from * k)) };
         };
         if is_a {
-            self.row_panels(count)
-                .for_each(|(from, count)| panel(from, count, count));
+            self.row_panels(count).for_each(|(from, count)| panel(from, count, count));
         } else {
-            self.col_panels(count)
-                .for_each(|(from, count, width)| panel(from, count, width));
+            self.col_panels(count).for_each(|(from, count, width)| panel(from, count, width));
         }
     }
 
@@ -412,13 +318,7 @@ impl Driver {
             let (split, batch) = (rest % self.splits, rest / self.splits);
             let (row0, rows, _) = self.extent(true, row_block);
             let (col0, cols, _) = self.extent(false, col_block);
-            let area = Area {
-                batch,
-                row0,
-                rows,
-                col0,
-                cols,
-            };
+            let area = Area { batch, row0, rows, col0, cols };
             let (to, ld) = self.destination(area, split, memory);
             let chunks = self.x.chunks();
             let first = split * chunks / self.splits;
@@ -441,41 +341,23 @@ impl Driver {
     fn destination(&self, area: Area, split: usize, memory: Memory<'_>) -> (*mut f32, isize) {
         if self.splits > 1 {
             let row = (split * self.x.batch + area.batch) * self.x.m + area.row0;
-            return (
-                self.partials(memory.workspace)
-                    .wrapping_add(row * self.x.n + area.col0),
-                self.x.n as isize,
-            );
+            return (self.partials(memory.workspace).wrapping_add(row * self.x.n + area.col0), self.x.n as isize);
         }
         if self.in_place {
             let out = &self.out;
             let stride = out.row.uniform().unwrap_or(0);
-            let offset = out.offset
-                + out.batch.offset(area.batch)
-                + area.row0 as isize * stride
-                + area.col0 as isize;
+            let offset = out.offset + out.batch.offset(area.batch) + area.row0 as isize * stride + area.col0 as isize;
             return (self.output(memory).wrapping_offset(offset), stride);
         }
-        (
-            memory
-                .scratch
-                .wrapping_add(self.scratch_a() + self.scratch_b())
-                .cast(),
-            self.block.n as isize,
-        )
+        (memory.scratch.wrapping_add(self.scratch_a() + self.scratch_b()).cast(), self.block.n as isize)
     }
 
     fn output(&self, memory: Memory<'_>) -> *mut f32 {
-        memory
-            .operands
-            .last()
-            .map_or(std::ptr::null_mut(), |p| p.cast())
+        memory.operands.last().map_or(std::ptr::null_mut(), |p| p.cast())
     }
 
     fn partials(&self, workspace: *mut u8) -> *mut f32 {
-        workspace
-            .wrapping_add(round64(4 * self.shared_a()) + round64(4 * self.shared_b()))
-            .cast()
+        workspace.wrapping_add(round64(4 * self.shared_a()) + round64(4 * self.shared_b())).cast()
     }
 
     /// The operand of a block for one chunk, packing it unless `packed` says that scratch still holds it.
@@ -498,38 +380,18 @@ impl Driver {
                     + self.extent(is_a, at).0 as isize * row
                     + self.chunk(chunk).0 as isize * term;
                 let base = memory.operands[side.operand].cast::<f32>().cast_const();
-                View {
-                    at: base.wrapping_offset(offset),
-                    strides: Some((row, term)),
-                }
+                View { at: base.wrapping_offset(offset), strides: Some((row, term)) }
             }
-            (Mode::Shared, _) => View {
-                at: self.shared_panels(is_a, memory.workspace, batch, at, chunk),
-                strides: None,
-            },
+            (Mode::Shared, _) => View { at: self.shared_panels(is_a, memory.workspace, batch, at, chunk), strides: None },
             _ => {
-                let to = memory
-                    .scratch
-                    .wrapping_add(if is_a { 0 } else { self.scratch_a() })
-                    .cast();
-                let key = (
-                    if side.source.is_shared_by_batches() {
-                        0
-                    } else {
-                        batch
-                    },
-                    at,
-                    chunk,
-                );
+                let to = memory.scratch.wrapping_add(if is_a { 0 } else { self.scratch_a() }).cast();
+                let key = (if side.source.is_shared_by_batches() { 0 } else { batch }, at, chunk);
                 if *packed != Some(key) {
                     // SAFETY: the scratch has room for one block and chunk of each operand.
                     unsafe { self.pack_block(is_a, memory, batch, at, chunk, to) };
                     *packed = Some(key);
                 }
-                View {
-                    at: to,
-                    strides: None,
-                }
+                View { at: to, strides: None }
             }
         }
     }
@@ -538,21 +400,8 @@ impl Driver {
     ///
     /// # Safety
     /// The views hold `rows` and `cols` of `k` terms; `to` is valid for the block.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the block, its operands and its destination"
-    )]
-    unsafe fn multiply(
-        &self,
-        rows: usize,
-        cols: usize,
-        k: usize,
-        a: View,
-        b: View,
-        to: *mut f32,
-        ld: isize,
-        add: bool,
-    ) {
+    #[expect(clippy::too_many_arguments, reason = "the block, its operands and its destination")]
+    unsafe fn multiply(&self, rows: usize, cols: usize, k: usize, a: View, b: View, to: *mut f32, ld: isize, add: bool) {
         for (row0, count) in self.row_panels(rows) {
             let (a_at, a_row, a_step) = match a.strides {
                 Some((row, term)) => (a.at.wrapping_offset(row0 as isize * row), row, term),
@@ -564,25 +413,10 @@ impl Driver {
                     Some((_, term)) => (b.at.wrapping_add(col0), term),
                     None => (b.at.wrapping_add(col0 * k), width as isize),
                 };
-                let tile = self
-                    .micro
-                    .tile(a.strides.is_none(), width / self.micro.lanes, count);
+                let tile = self.micro.tile(a.strides.is_none(), width / self.micro.lanes, count);
                 let c = c.wrapping_add(col0);
                 // SAFETY: the tile lies within the block.
-                unsafe {
-                    tile(&Tile {
-                        k,
-                        a: a_at,
-                        a_row,
-                        a_step,
-                        b: b_at,
-                        b_step,
-                        cols,
-                        c,
-                        c_row: ld,
-                        add,
-                    })
-                };
+                unsafe { tile(&Tile { k, a: a_at, a_row, a_step, b: b_at, b_step, cols, c, c_row: ld, add }) };
             }
         }
     }
@@ -596,9 +430,7 @@ impl Driver {
         let tasks = x.m.div_ceil(per_task);
         let (batch, row0) = (task / tasks, task % tasks * per_task);
         let rows = (x.m - row0).min(per_task);
-        let first = self
-            .partials(memory.workspace)
-            .wrapping_add((batch * x.m + row0) * x.n);
+        let first = self.partials(memory.workspace).wrapping_add((batch * x.m + row0) * x.n);
         let part = |split: usize| first.wrapping_add(split * x.outputs());
         let mut step = 1;
         while step < self.splits {
@@ -615,20 +447,7 @@ impl Driver {
             step *= 2;
         }
         // SAFETY: the first part now holds the finished rows.
-        unsafe {
-            self.finish(
-                Area {
-                    batch,
-                    row0,
-                    rows,
-                    col0: 0,
-                    cols: x.n,
-                },
-                first,
-                x.n,
-                memory,
-            )
-        };
+        unsafe { self.finish(Area { batch, row0, rows, col0: 0, cols: x.n }, first, x.n, memory) };
     }
 
     /// Hands finished rows to the epilogue, or stores them.
@@ -636,17 +455,9 @@ impl Driver {
     /// # Safety
     /// As [`run`](Self::run); `tile` holds the area, its rows `ld` elements apart.
     unsafe fn finish(&self, area: Area, tile: *const f32, ld: usize, memory: Memory<'_>) {
-        let Area {
-            batch,
-            row0,
-            rows,
-            col0,
-            cols,
-        } = area;
+        let Area { batch, row0, rows, col0, cols } = area;
         if let Some(epilogue) = &self.epilogue {
-            let scratch = memory
-                .scratch
-                .wrapping_add(self.scratch_a() + self.scratch_b() + self.scratch_tile());
+            let scratch = memory.scratch.wrapping_add(self.scratch_a() + self.scratch_b() + self.scratch_tile());
             let logical = &self.out.logical;
             let (batch, col0) = match logical.cols_of_batch {
                 Some(width) => (0, batch * width + col0),
@@ -654,37 +465,19 @@ impl Driver {
             };
             let apply = |row0: usize, rows: usize, tile: *const f32| {
                 // SAFETY: as the caller vouches.
-                unsafe {
-                    epilogue.apply(
-                        batch,
-                        row0,
-                        rows,
-                        col0,
-                        cols,
-                        tile,
-                        ld,
-                        memory.operands,
-                        scratch,
-                    )
-                }
+                unsafe { epilogue.apply(batch, row0, rows, col0, cols, tile, ld, memory.operands, scratch) }
             };
             match &logical.row {
                 None => apply(row0, rows, tile),
                 Some((first, map)) => {
                     for r in 0..rows {
-                        apply(
-                            (*first as isize + map.offset(row0 + r)) as usize,
-                            1,
-                            tile.wrapping_add(r * ld),
-                        );
+                        apply((*first as isize + map.offset(row0 + r)) as usize, 1, tile.wrapping_add(r * ld));
                     }
                 }
             }
             return;
         }
-        let out = self
-            .output(memory)
-            .wrapping_offset(self.out.offset + self.out.batch.offset(batch));
+        let out = self.output(memory).wrapping_offset(self.out.offset + self.out.batch.offset(batch));
         for r in 0..rows {
             let from = tile.wrapping_add(r * ld);
             let to = out.wrapping_offset(self.out.row.offset(row0 + r));
@@ -697,15 +490,12 @@ impl Driver {
     /// `from` holds `cols` values; `to` is the start of an output row.
     unsafe fn store_row(&self, from: *const f32, to: *mut f32, col0: usize, cols: usize) {
         // SAFETY: as the caller vouches.
-        self.out
-            .col
-            .runs(col0, cols, |at, len, offset, stride| unsafe {
-                if stride == 1 {
-                    std::ptr::copy_nonoverlapping(from.add(at), to.offset(offset), len);
-                } else {
-                    (0..len)
-                        .for_each(|c| *to.offset(offset + c as isize * stride) = *from.add(at + c));
-                }
-            });
+        self.out.col.runs(col0, cols, |at, len, offset, stride| unsafe {
+            if stride == 1 {
+                std::ptr::copy_nonoverlapping(from.add(at), to.offset(offset), len);
+            } else {
+                (0..len).for_each(|c| *to.offset(offset + c as isize * stride) = *from.add(at + c));
+            }
+        });
     }
 }

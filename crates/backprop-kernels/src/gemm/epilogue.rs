@@ -13,10 +13,7 @@ pub trait Epilogue: Send + Sync {
     /// # Safety
     /// `tile` holds `rows` rows of `cols` finished values, `ld` elements apart; `operands` are those handed to
     /// [`Kernel::run`](crate::Kernel::run), valid as the kernel's constructor documents; `scratch` has the promised size.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a tile is a rectangle of a batch; a struct would only rename the list"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "a tile is a rectangle of a batch; a struct would only rename the list")]
     unsafe fn apply(
         &self,
         batch: usize,

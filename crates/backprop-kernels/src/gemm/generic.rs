@@ -109,20 +109,9 @@ impl GemmGeneric {
     pub fn new(spec: GemmSpec, dtype: DType, sum: DType) -> Option<GemmGeneric> {
         let row = with_element!(dtype, sum, row)?;
         let rows_per_task = (TASK / (spec.n * spec.k).max(1)).max(1);
-        let [a, b, c] = [
-            |d: &super::BatchDim| d.a,
-            |d: &super::BatchDim| d.b,
-            |d: &super::BatchDim| d.c,
-        ]
-        .map(|pick| Strided::new(spec.batch.iter().map(|d| (d.extent, pick(d)))));
-        Some(GemmGeneric {
-            spec,
-            rows_per_task,
-            a,
-            b,
-            c,
-            row,
-        })
+        let [a, b, c] = [|d: &super::BatchDim| d.a, |d: &super::BatchDim| d.b, |d: &super::BatchDim| d.c]
+            .map(|pick| Strided::new(spec.batch.iter().map(|d| (d.extent, pick(d)))));
+        Some(GemmGeneric { spec, rows_per_task, a, b, c, row })
     }
 }
 
@@ -132,13 +121,9 @@ impl GemmGeneric {
 /// As [`Kernel::run`].
 unsafe fn row<T: Element>(g: &GemmGeneric, batch: usize, i: usize, operands: &[*mut u8]) {
     let s = &g.spec;
-    let a = operands[0]
-        .cast::<T>()
-        .wrapping_offset(g.a.offset(batch) + i as isize * s.a_row);
+    let a = operands[0].cast::<T>().wrapping_offset(g.a.offset(batch) + i as isize * s.a_row);
     let b = operands[1].cast::<T>().wrapping_offset(g.b.offset(batch));
-    let c = operands[2]
-        .cast::<T>()
-        .wrapping_offset(g.c.offset(batch) + i as isize * s.c_row);
+    let c = operands[2].cast::<T>().wrapping_offset(g.c.offset(batch) + i as isize * s.c_row);
     for j0 in (0..s.n).step_by(WIDTH) {
         let cols = (s.n - j0).min(WIDTH);
         let mut total = [T::ZERO; WIDTH];
@@ -154,10 +139,7 @@ unsafe fn row<T: Element>(g: &GemmGeneric, batch: usize, i: usize, operands: &[*
                     }
                 }
             }
-            total
-                .iter_mut()
-                .zip(chain)
-                .for_each(|(t, c)| *t = if l0 == 0 { c } else { T::add(*t, c) });
+            total.iter_mut().zip(chain).for_each(|(t, c)| *t = if l0 == 0 { c } else { T::add(*t, c) });
         }
         for (j, sum) in total[..cols].iter().enumerate() {
             // SAFETY: (i, j0 + j) lies within C.
@@ -174,14 +156,7 @@ impl Kernel for GemmGeneric {
         (self.spec.batches() * self.spec.m).div_ceil(self.rows_per_task)
     }
 
-    unsafe fn run(
-        &self,
-        _stage: usize,
-        task: usize,
-        operands: &[*mut u8],
-        _workspace: *mut u8,
-        _scratch: *mut u8,
-    ) {
+    unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, _scratch: *mut u8) {
         let rows = self.spec.batches() * self.spec.m;
         for row in task * self.rows_per_task..rows.min((task + 1) * self.rows_per_task) {
             // SAFETY: as the caller vouches.

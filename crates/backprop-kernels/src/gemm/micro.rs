@@ -74,11 +74,7 @@ pub(crate) use tile_tables;
 
 const PORTABLE_LANES: usize = 4;
 
-static PORTABLE: Micro = Micro {
-    rows: 4,
-    lanes: PORTABLE_LANES,
-    tiles: tile_tables!(portable; 1 2 3 4),
-};
+static PORTABLE: Micro = Micro { rows: 4, lanes: PORTABLE_LANES, tiles: tile_tables!(portable; 1 2 3 4) };
 
 impl Micro {
     #[cfg(target_arch = "x86_64")]
@@ -101,11 +97,7 @@ unsafe fn portable<const MR: usize, const NV: usize, const PACKED: bool>(t: &Til
                 *b = *from.add(j);
             }
             for (i, acc) in acc.iter_mut().enumerate() {
-                let row = if PACKED {
-                    i as isize
-                } else {
-                    i as isize * t.a_row
-                };
+                let row = if PACKED { i as isize } else { i as isize * t.a_row };
                 let a = *t.a.offset(step * t.a_step + row);
                 for (acc, b) in acc[..width].iter_mut().zip(b) {
                     *acc += a * b;

@@ -6,11 +6,7 @@ use super::micro::{Micro, Tile, tile_tables};
 
 /// 28 accumulators, two vectors of B and the broadcast of A: 31 of 32 registers, and 28 independent chains cover the latency
 /// of the multiply-add (4 cycles, up to 2 a cycle).
-pub(super) static AVX512: Micro = Micro::new(
-    14,
-    16,
-    tile_tables!(avx512; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-);
+pub(super) static AVX512: Micro = Micro::new(14, 16, tile_tables!(avx512; 1 2 3 4 5 6 7 8 9 10 11 12 13 14));
 
 /// 12 accumulators, two vectors of B and the broadcast of A: 15 of 16 registers.
 pub(super) static AVX2: Micro = Micro::new(6, 8, tile_tables!(avx2; 1 2 3 4 5 6));
@@ -29,11 +25,7 @@ unsafe fn avx512<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile)
         unsafe {
             let mut bv = [_mm512_setzero_ps(); NV];
             for (j, bv) in bv.iter_mut().enumerate() {
-                *bv = if j + 1 < NV {
-                    _mm512_loadu_ps(b)
-                } else {
-                    _mm512_maskz_loadu_ps(mask, b.wrapping_add(16 * j))
-                };
+                *bv = if j + 1 < NV { _mm512_loadu_ps(b) } else { _mm512_maskz_loadu_ps(mask, b.wrapping_add(16 * j)) };
             }
             for (i, acc) in acc.iter_mut().enumerate() {
                 let av = _mm512_set1_ps(*a.offset(i as isize * row));
@@ -48,16 +40,10 @@ unsafe fn avx512<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile)
     for (i, acc) in acc.iter().enumerate() {
         for (j, acc) in acc.iter().enumerate() {
             let mask = if j + 1 < NV { !0 } else { mask };
-            let c =
-                t.c.wrapping_offset(i as isize * t.c_row)
-                    .wrapping_add(16 * j);
+            let c = t.c.wrapping_offset(i as isize * t.c_row).wrapping_add(16 * j);
             // SAFETY: the mask covers exactly the valid columns of row i of C.
             unsafe {
-                let sum = if t.add {
-                    _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), *acc)
-                } else {
-                    *acc
-                };
+                let sum = if t.add { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), *acc) } else { *acc };
                 _mm512_mask_storeu_ps(c, mask, sum);
             }
         }
@@ -69,10 +55,7 @@ unsafe fn avx512<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile)
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile) {
     let tail = t.cols - (NV - 1) * 8;
-    let mask = _mm256_cmpgt_epi32(
-        _mm256_set1_epi32(tail.min(8) as i32),
-        _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-    );
+    let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(tail.min(8) as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     let mut acc = [[_mm256_setzero_ps(); NV]; MR];
     let (mut a, mut b) = (t.a, t.b);
     let row = if PACKED { 1 } else { t.a_row };
@@ -81,11 +64,7 @@ unsafe fn avx2<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile) {
         unsafe {
             let mut bv = [_mm256_setzero_ps(); NV];
             for (j, bv) in bv.iter_mut().enumerate() {
-                *bv = if j + 1 < NV {
-                    _mm256_loadu_ps(b)
-                } else {
-                    _mm256_maskload_ps(b.wrapping_add(8 * j), mask)
-                };
+                *bv = if j + 1 < NV { _mm256_loadu_ps(b) } else { _mm256_maskload_ps(b.wrapping_add(8 * j), mask) };
             }
             for (i, acc) in acc.iter_mut().enumerate() {
                 let av = _mm256_broadcast_ss(&*a.offset(i as isize * row));
@@ -99,24 +78,14 @@ unsafe fn avx2<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile) {
     }
     for (i, acc) in acc.iter().enumerate() {
         for (j, acc) in acc.iter().enumerate() {
-            let c =
-                t.c.wrapping_offset(i as isize * t.c_row)
-                    .wrapping_add(8 * j);
+            let c = t.c.wrapping_offset(i as isize * t.c_row).wrapping_add(8 * j);
             // SAFETY: only the valid columns of row i of C are touched: whole vectors before the last, the mask in the last.
             unsafe {
                 if j + 1 < NV {
-                    let sum = if t.add {
-                        _mm256_add_ps(_mm256_loadu_ps(c), *acc)
-                    } else {
-                        *acc
-                    };
+                    let sum = if t.add { _mm256_add_ps(_mm256_loadu_ps(c), *acc) } else { *acc };
                     _mm256_storeu_ps(c, sum);
                 } else {
-                    let sum = if t.add {
-                        _mm256_add_ps(_mm256_maskload_ps(c, mask), *acc)
-                    } else {
-                        *acc
-                    };
+                    let sum = if t.add { _mm256_add_ps(_mm256_maskload_ps(c, mask), *acc) } else { *acc };
                     _mm256_maskstore_ps(c, mask, sum);
                 }
             }

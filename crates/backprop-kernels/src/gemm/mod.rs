@@ -79,18 +79,7 @@ impl GemmSpec {
     /// A product of contiguous row-major matrices.
     pub fn row_major(m: usize, n: usize, k: usize) -> GemmSpec {
         let (n_stride, k_stride) = (n as isize, k as isize);
-        GemmSpec {
-            m,
-            n,
-            k,
-            a_row: k_stride,
-            a_col: 1,
-            b_row: n_stride,
-            b_col: 1,
-            c_row: n_stride,
-            c_col: 1,
-            batch: Vec::new(),
-        }
+        GemmSpec { m, n, k, a_row: k_stride, a_col: 1, b_row: n_stride, b_col: 1, c_row: n_stride, c_col: 1, batch: Vec::new() }
     }
 
     /// Number of products.
@@ -110,16 +99,7 @@ impl GemmSpec {
             b_col: self.a_row,
             c_row: self.c_col,
             c_col: self.c_row,
-            batch: self
-                .batch
-                .iter()
-                .map(|d| BatchDim {
-                    extent: d.extent,
-                    a: d.b,
-                    b: d.a,
-                    c: d.c,
-                })
-                .collect(),
+            batch: self.batch.iter().map(|d| BatchDim { extent: d.extent, a: d.b, b: d.a, c: d.c }).collect(),
         }
     }
 
@@ -159,41 +139,16 @@ impl Gemm {
             (if swap { spec.transposed() } else { spec }, swap)
         };
         let micro = Micro::of(isa);
-        let x = Extents {
-            batch: spec.batches(),
-            m: spec.m,
-            n: spec.n,
-            k: spec.k,
-        };
-        let strided = |pick: fn(&BatchDim) -> isize| {
-            Strided::new(spec.batch.iter().map(|d| (d.extent, pick(d))))
-        };
+        let x = Extents { batch: spec.batches(), m: spec.m, n: spec.n, k: spec.k };
+        let strided = |pick: fn(&BatchDim) -> isize| Strided::new(spec.batch.iter().map(|d| (d.extent, pick(d))));
         let side = |batch: Strided, row: isize, term: isize, operand: usize, mode: Mode| Side {
-            source: Box::new(Matrix {
-                offset: 0,
-                batch,
-                row,
-                runs: Runs::One(term),
-                simd: isa != Isa::Portable,
-            }),
+            source: Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(term), simd: isa != Isa::Portable }),
             operand,
             mode,
         };
         let (a_mode, b_mode) = modes(&spec, x, micro);
-        let a = side(
-            strided(|d| d.a),
-            spec.a_row,
-            spec.a_col,
-            usize::from(swapped),
-            a_mode,
-        );
-        let b = side(
-            strided(|d| d.b),
-            spec.b_col,
-            spec.b_row,
-            usize::from(!swapped),
-            b_mode,
-        );
+        let a = side(strided(|d| d.a), spec.a_row, spec.a_col, usize::from(swapped), a_mode);
+        let b = side(strided(|d| d.b), spec.b_col, spec.b_row, usize::from(!swapped), b_mode);
         let out = Output {
             offset: 0,
             batch: strided(|d| d.c),
@@ -202,9 +157,7 @@ impl Gemm {
             logical: Logical::default(),
         };
         let driver = Driver::new(x, micro, a, b, out, epilogue);
-        Gemm {
-            parts: Parts::new(vec![driver]),
-        }
+        Gemm { parts: Parts::new(vec![driver]) }
     }
 }
 
@@ -216,16 +169,8 @@ fn modes(spec: &GemmSpec, x: Extents, micro: &Micro) -> (Mode, Mode) {
     // Rows a multiple of 2 KiB apart share so few sets of the first-level cache that they evict each other.
     let aliased = spec.a_row % 512 == 0 && x.k > 32 && x.m > 8;
     let few_cols = x.n <= micro.cols() || x.m * x.n * x.k <= TINY;
-    let a = if few_cols && !aliased {
-        Mode::Direct
-    } else {
-        Mode::Private
-    };
-    let b = if spec.b_col == 1 && x.m <= 2 * micro.rows {
-        Mode::Direct
-    } else {
-        Mode::Shared
-    };
+    let a = if few_cols && !aliased { Mode::Direct } else { Mode::Private };
+    let b = if spec.b_col == 1 && x.m <= 2 * micro.rows { Mode::Direct } else { Mode::Shared };
     (a, b)
 }
 
@@ -246,14 +191,7 @@ impl Kernel for Gemm {
         self.parts.scratch()
     }
 
-    unsafe fn run(
-        &self,
-        stage: usize,
-        task: usize,
-        operands: &[*mut u8],
-        workspace: *mut u8,
-        scratch: *mut u8,
-    ) {
+    unsafe fn run(&self, stage: usize, task: usize, operands: &[*mut u8], workspace: *mut u8, scratch: *mut u8) {
         // SAFETY: as the caller vouches.
         unsafe { self.parts.run(stage, task, operands, workspace, scratch) }
     }

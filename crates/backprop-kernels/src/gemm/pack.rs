@@ -9,14 +9,7 @@ pub(crate) const MAX_WIDTH: usize = 32;
 ///
 /// # Safety
 /// Each row is valid for `k` terms, `dst` for `k * width` elements, `rows.len() <= width`; with `simd`, the processor has AVX2.
-pub(crate) unsafe fn pack_rows(
-    rows: &[*const f32],
-    step: isize,
-    k: usize,
-    dst: *mut f32,
-    width: usize,
-    simd: bool,
-) {
+pub(crate) unsafe fn pack_rows(rows: &[*const f32], step: isize, k: usize, dst: *mut f32, width: usize, simd: bool) {
     let mut done = 0;
     #[cfg(target_arch = "x86_64")]
     if simd && step == 1 {
@@ -38,14 +31,7 @@ pub(crate) unsafe fn pack_rows(
 ///
 /// # Safety
 /// `src` is valid for `rows` elements at each of `k` terms, `dst` for `k * width` elements, `rows <= width`.
-pub(crate) unsafe fn pack_adjacent(
-    src: *const f32,
-    rows: usize,
-    step: isize,
-    k: usize,
-    dst: *mut f32,
-    width: usize,
-) {
+pub(crate) unsafe fn pack_adjacent(src: *const f32, rows: usize, step: isize, k: usize, dst: *mut f32, width: usize) {
     for kk in 0..k {
         // SAFETY: within both by the caller's word.
         unsafe { copy_short(src.offset(kk as isize * step), dst.add(kk * width), rows) };
@@ -80,19 +66,14 @@ pub(crate) unsafe fn copy_short(src: *const f32, dst: *mut f32, len: usize) {
         if len >= 8 {
             let mut i = 0;
             while i + 8 <= len {
-                dst.add(i)
-                    .cast::<Eight>()
-                    .write_unaligned(src.add(i).cast::<Eight>().read_unaligned());
+                dst.add(i).cast::<Eight>().write_unaligned(src.add(i).cast::<Eight>().read_unaligned());
                 i += 8;
             }
             let i = len - 8;
-            dst.add(i)
-                .cast::<Eight>()
-                .write_unaligned(src.add(i).cast::<Eight>().read_unaligned());
+            dst.add(i).cast::<Eight>().write_unaligned(src.add(i).cast::<Eight>().read_unaligned());
         } else if len >= 4 {
             let last = src.add(len - 4).cast::<Four>().read_unaligned();
-            dst.cast::<Four>()
-                .write_unaligned(src.cast::<Four>().read_unaligned());
+            dst.cast::<Four>().write_unaligned(src.cast::<Four>().read_unaligned());
             dst.add(len - 4).cast::<Four>().write_unaligned(last);
         } else {
             for i in 0..len {
@@ -153,24 +134,10 @@ fn transpose8(x: [std::arch::x86_64::__m256; 8]) -> [std::arch::x86_64::__m256; 
     let pair = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
     let ((a0, a1), (a2, a3)) = (pair(x[0], x[1]), pair(x[2], x[3]));
     let ((a4, a5), (a6, a7)) = (pair(x[4], x[5]), pair(x[6], x[7]));
-    let quad = |a, b| {
-        (
-            _mm256_shuffle_ps::<0x44>(a, b),
-            _mm256_shuffle_ps::<0xEE>(a, b),
-        )
-    };
+    let quad = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b));
     let ((b0, b1), (b2, b3)) = (quad(a0, a2), quad(a1, a3));
     let ((b4, b5), (b6, b7)) = (quad(a4, a6), quad(a5, a7));
     let low = |a, b| _mm256_permute2f128_ps::<0x20>(a, b);
     let high = |a, b| _mm256_permute2f128_ps::<0x31>(a, b);
-    [
-        low(b0, b4),
-        low(b1, b5),
-        low(b2, b6),
-        low(b3, b7),
-        high(b0, b4),
-        high(b1, b5),
-        high(b2, b6),
-        high(b3, b7),
-    ]
+    [low(b0, b4), low(b1, b5), low(b2, b6), low(b3, b7), high(b0, b4), high(b1, b5), high(b2, b6), high(b3, b7)]
 }

@@ -37,51 +37,25 @@ impl Kernel for Parts {
     }
 
     fn tasks(&self, stage: usize) -> usize {
-        self.parts
-            .iter()
-            .map(|p| p.driver.tasks(self.phases[stage]))
-            .sum()
+        self.parts.iter().map(|p| p.driver.tasks(self.phases[stage])).sum()
     }
 
     fn workspace(&self) -> usize {
-        self.parts
-            .last()
-            .map_or(0, |p| p.workspace + p.driver.workspace())
+        self.parts.last().map_or(0, |p| p.workspace + p.driver.workspace())
     }
 
     fn scratch(&self) -> usize {
-        self.parts
-            .iter()
-            .map(|p| p.driver.scratch())
-            .max()
-            .unwrap_or(0)
+        self.parts.iter().map(|p| p.driver.scratch()).max().unwrap_or(0)
     }
 
-    unsafe fn run(
-        &self,
-        stage: usize,
-        mut task: usize,
-        operands: &[*mut u8],
-        workspace: *mut u8,
-        scratch: *mut u8,
-    ) {
+    unsafe fn run(&self, stage: usize, mut task: usize, operands: &[*mut u8], workspace: *mut u8, scratch: *mut u8) {
         let phase = self.phases[stage];
         for part in &self.parts {
             let tasks = part.driver.tasks(phase);
             if task < tasks {
                 let workspace = workspace.wrapping_add(part.workspace);
                 // SAFETY: as the caller vouches; each part has its own piece of the workspace.
-                return unsafe {
-                    part.driver.run(
-                        phase,
-                        task,
-                        Memory {
-                            operands,
-                            workspace,
-                            scratch,
-                        },
-                    )
-                };
+                return unsafe { part.driver.run(phase, task, Memory { operands, workspace, scratch }) };
             }
             task -= tasks;
         }

@@ -77,10 +77,7 @@ impl Block {
                 while area / n < 2 * rows && n > 128 {
                     n = round(n / 2, cols);
                 }
-                Block {
-                    m: even(x.m, (area / n).clamp(28, 126)),
-                    n,
-                }
+                Block { m: even(x.m, (area / n).clamp(28, 126)), n }
             }
             Private::B => {
                 let mut m = even(x.m, 126);
@@ -93,10 +90,7 @@ impl Block {
             }
             Private::Both => {
                 let n = round(even(x.n, 256), cols);
-                Block {
-                    m: even(x.m, (area / n).clamp(112, 168)),
-                    n,
-                }
+                Block { m: even(x.m, (area / n).clamp(112, 168)), n }
             }
         }
     }

@@ -10,15 +10,7 @@ pub(crate) trait Source: Send + Sync {
     /// # Safety
     /// `base` is the operand as planned, the ranges lie within it, `dst` is valid for `k * width` elements, and the processor
     /// has AVX2 if the source was made for it.
-    unsafe fn pack(
-        &self,
-        base: *const f32,
-        batch: usize,
-        rows: Rows,
-        k0: usize,
-        k: usize,
-        dst: *mut f32,
-    );
+    unsafe fn pack(&self, base: *const f32, batch: usize, rows: Rows, k0: usize, k: usize, dst: *mut f32);
 
     /// The strides (row, term) if the operand can be read in place.
     fn strides(&self) -> Option<(isize, isize)>;
@@ -50,9 +42,7 @@ impl Strided {
         let mut merged: Vec<(usize, isize)> = Vec::new();
         for (extent, stride) in dims.into_iter().filter(|d| d.0 != 1) {
             match merged.last_mut() {
-                Some(last) if last.1 == stride * extent as isize => {
-                    *last = (last.0 * extent, stride)
-                }
+                Some(last) if last.1 == stride * extent as isize => *last = (last.0 * extent, stride),
                 _ => merged.push((extent, stride)),
             }
         }
@@ -82,12 +72,7 @@ impl Strided {
     }
 
     /// Calls `each(done, length, offset, stride)` for the runs of the innermost dimension that make up `count` indices.
-    pub fn runs(
-        &self,
-        first: usize,
-        count: usize,
-        mut each: impl FnMut(usize, usize, isize, isize),
-    ) {
+    pub fn runs(&self, first: usize, count: usize, mut each: impl FnMut(usize, usize, isize, isize)) {
         let (extent, stride) = match self.dims[..] {
             [] => (usize::MAX, 0),
             [(_, stride)] => (usize::MAX, stride),
@@ -123,23 +108,11 @@ pub(crate) enum Runs {
     /// All terms at one stride.
     One(isize),
     /// Term `t` at `starts[t / len] + (t % len) * step`.
-    Many {
-        starts: Vec<isize>,
-        len: usize,
-        step: isize,
-    },
+    Many { starts: Vec<isize>, len: usize, step: isize },
 }
 
 impl Source for Matrix {
-    unsafe fn pack(
-        &self,
-        base: *const f32,
-        batch: usize,
-        rows: Rows,
-        k0: usize,
-        k: usize,
-        dst: *mut f32,
-    ) {
+    unsafe fn pack(&self, base: *const f32, batch: usize, rows: Rows, k0: usize, k: usize, dst: *mut f32) {
         debug_assert!(k <= KC);
         let base = base.wrapping_offset(self.batch_offset(batch) + rows.first as isize * self.row);
         let copy = |offset: isize, step: isize, first: usize, len: usize| {

@@ -33,9 +33,7 @@ unsafe impl<T> Sync for Shared<T> {}
 /// As `Kernel::run`.
 pub unsafe fn run_kernel(kernel: &dyn Kernel, pool: &Pool, operands: &[*mut u8]) {
     let mut workspace = Aligned::new(kernel.workspace());
-    let mut scratch: Vec<Aligned> = (0..pool.threads())
-        .map(|_| Aligned::new(kernel.scratch()))
-        .collect();
+    let mut scratch: Vec<Aligned> = (0..pool.threads()).map(|_| Aligned::new(kernel.scratch())).collect();
     let scratch: Vec<*mut u8> = scratch.iter_mut().map(Aligned::at).collect();
     let memory = Shared((operands, workspace.at(), &scratch[..]));
     for stage in 0..kernel.stages() {
