@@ -13,10 +13,12 @@ mod kernel;
 pub mod math;
 pub mod philox;
 pub mod pool;
+pub mod reduce;
 mod simd;
 pub mod tile;
 
 pub use dtype::DType;
 pub use isa::Isa;
 pub use kernel::Kernel;
+pub use reduce::{ArgReduce, ArgReduction, Reduce, Reduction};
 pub use tile::{Fused, OpCode, Reg, TileEpilogue, TileError, TileProgram};

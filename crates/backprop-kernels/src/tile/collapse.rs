@@ -2,16 +2,11 @@ use super::program::{Definition, TileProgram};
 
 /// Merges adjacent dimensions wherever every access walks them as one.
 pub(crate) fn collapse(program: &TileProgram) -> TileProgram {
-    collapse_where(program, |_| true)
-}
-
-/// As [`collapse`], merging dimension `d` into `d + 1` (numbered as in `program`) only where `mergeable(d)`.
-pub(crate) fn collapse_where(program: &TileProgram, mergeable: impl Fn(usize) -> bool) -> TileProgram {
     let mut result = program.clone();
     for d in (0..program.dims.len().saturating_sub(1)).rev() {
         let (outer, inner) = (result.dims[d], result.dims[d + 1]);
         let as_one = |s: &Vec<isize>| outer == 1 || inner == 1 || s[d] == s[d + 1].wrapping_mul(inner as isize);
-        if !mergeable(d) || !all_strides(&mut result).all(|s| as_one(s)) {
+        if !all_strides(&mut result).all(|s| as_one(s)) {
             continue;
         }
         result.dims[d + 1] *= outer;

@@ -13,6 +13,7 @@ mod access;
 mod collapse;
 mod epilogue;
 mod fused;
+mod interval;
 mod machine;
 pub(crate) mod ops;
 mod program;
@@ -20,7 +21,10 @@ mod registers;
 
 pub use epilogue::TileEpilogue;
 pub use fused::Fused;
+pub(crate) use interval::Interval;
 pub use program::{OpCode, Reg, TileError, TileProgram};
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

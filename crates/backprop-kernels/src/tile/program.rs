@@ -354,6 +354,11 @@ impl TileProgram {
         Some(Reg(position as u16))
     }
 
+    /// The program without its stores.
+    pub(crate) fn without_stores(&self) -> TileProgram {
+        TileProgram { stores: Vec::new(), ..self.clone() }
+    }
+
     fn affine(&mut self, dtype: DType, strides: Vec<isize>) -> Result<Reg, TileError> {
         let wide = matches!(dtype, DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F32 | DType::F64);
         if !wide {

@@ -9,6 +9,7 @@ mod random;
 use super::OpCode;
 use crate::{DType, Isa};
 
+pub(crate) use lanes::Flag;
 pub(crate) use random::philox_uniform;
 
 /// Applies an operation to `n` elements: `src` lists the operands' addresses, none of which overlaps `dst`.

@@ -1,0 +1,272 @@
+//! The element functions of reductions and the vector loops over them.
+
+use crate::math;
+use crate::simd::per_isa;
+use crate::tile::ops::Flag;
+
+/// How values of one type are reduced in an accumulator type.
+pub(super) trait Fold: 'static {
+    type Value: Copy;
+    type Sum: Copy;
+    fn identity() -> Self::Sum;
+    fn lift(value: Self::Value) -> Self::Sum;
+    fn merge(a: Self::Sum, b: Self::Sum) -> Self::Sum;
+    fn lower(sum: Self::Sum) -> Self::Value;
+}
+
+/// As `F`, on its own partial results.
+pub(super) struct Again<F>(std::marker::PhantomData<F>);
+impl<F: Fold> Fold for Again<F> {
+    type Value = F::Sum;
+    type Sum = F::Sum;
+    #[inline(always)]
+    fn identity() -> F::Sum {
+        F::identity()
+    }
+    #[inline(always)]
+    fn lift(value: F::Sum) -> F::Sum {
+        value
+    }
+    #[inline(always)]
+    fn merge(a: F::Sum, b: F::Sum) -> F::Sum {
+        F::merge(a, b)
+    }
+    #[inline(always)]
+    fn lower(sum: F::Sum) -> F::Sum {
+        sum
+    }
+}
+
+macro_rules! folds {
+    ($($name:ident : $value:ty, $sum:ty, $identity:expr, ($a:ident, $b:ident) => $merge:expr;)*) => {
+        $(pub(super) struct $name;
+        impl Fold for $name {
+            type Value = $value;
+            type Sum = $sum;
+            #[inline(always)]
+            fn identity() -> $sum { $identity }
+            #[inline(always)]
+            fn lift(value: $value) -> $sum { value as $sum }
+            #[inline(always)]
+            fn merge($a: $sum, $b: $sum) -> $sum { $merge }
+            #[inline(always)]
+            fn lower(sum: $sum) -> $value { sum as $value }
+        })*
+    };
+}
+folds! {
+    SumF32: f32, f32, 0.0, (a, b) => a + b;
+    SumF32Wide: f32, f64, 0.0, (a, b) => a + b;
+    MaxF32: f32, f32, f32::NEG_INFINITY, (a, b) => math::maximum(a, b);
+    MinF32: f32, f32, f32::INFINITY, (a, b) => math::minimum(a, b);
+    SumF64: f64, f64, 0.0, (a, b) => a + b;
+    MaxF64: f64, f64, f64::NEG_INFINITY, (a, b) => math::wide::maximum(a, b);
+    MinF64: f64, f64, f64::INFINITY, (a, b) => math::wide::minimum(a, b);
+}
+
+/// Wrapping sums and extremes of an integer type.
+pub(super) struct SumInt<T>(std::marker::PhantomData<T>);
+pub(super) struct MaxInt<T>(std::marker::PhantomData<T>);
+pub(super) struct MinInt<T>(std::marker::PhantomData<T>);
+
+macro_rules! integer_folds {
+    ($($kind:ident <$t:ty> : $identity:expr, ($a:ident, $b:ident) => $merge:expr;)*) => {
+        $(impl Fold for $kind<$t> {
+            type Value = $t;
+            type Sum = $t;
+            #[inline(always)]
+            fn identity() -> $t { $identity }
+            #[inline(always)]
+            fn lift(value: $t) -> $t { value }
+            #[inline(always)]
+            fn merge($a: $t, $b: $t) -> $t { $merge }
+            #[inline(always)]
+            fn lower(sum: $t) -> $t { sum }
+        })*
+    };
+}
+macro_rules! each_integer {
+    ($($t:ty),*) => {
+        integer_folds! {
+            $(SumInt<$t>: 0, (a, b) => a.wrapping_add(b);
+            MaxInt<$t>: <$t>::MIN, (a, b) => a.max(b);
+            MinInt<$t>: <$t>::MAX, (a, b) => a.min(b);)*
+        }
+    };
+}
+each_integer!(u8, i32, i64, u32, u64);
+integer_folds! {
+    MaxInt<Flag>: Flag(0), (a, b) => Flag(a.0 | b.0);
+    MinInt<Flag>: Flag(1), (a, b) => Flag(a.0 & b.0);
+}
+
+/// The most virtual lanes of one row.
+pub(super) const LANES: usize = 64;
+
+/// Virtual lanes for a run of that length.
+pub(super) fn lanes(len: usize) -> usize {
+    match len {
+        0..16 => 1,
+        16..128 => 16,
+        _ => LANES,
+    }
+}
+
+/// The vector loops of one fold for one instruction set.
+pub(super) struct Loops {
+    /// `(lanes, count of lanes, first lane, values, n)`: value `i` joins lane `(first + i) mod count`.
+    pub(super) spread: unsafe fn(*mut u8, usize, usize, *const u8, usize),
+    /// `(lanes, count of lanes)`: the tree over the lanes, result in lane 0.
+    pub(super) gather: unsafe fn(*mut u8, usize),
+    /// `(row, values, n)`: value `i` joins element `i` of the row.
+    pub(super) columns: unsafe fn(*mut u8, *const u8, usize),
+    /// `(results, values, rows, length)`: whole rows shorter than a tile, each with the lanes of its length.
+    pub(super) rows: unsafe fn(*mut u8, *const u8, usize, usize),
+    /// `(sums, n)`: identities.
+    pub(super) clear: unsafe fn(*mut u8, usize),
+    /// `(values, sums, n)`: the final results.
+    pub(super) finish: unsafe fn(*mut u8, *const u8, usize),
+}
+
+impl Loops {
+    pub(super) fn of<F: Fold>(isa: crate::Isa) -> Loops {
+        Loops {
+            spread: spread::<F>(isa),
+            gather: gather::<F>(isa),
+            columns: columns::<F>(isa),
+            rows: rows::<F>(isa),
+            clear: clear::<F>(isa),
+            finish: finish::<F>(isa),
+        }
+    }
+}
+
+#[inline(always)]
+fn join<F: Fold>(sums: &mut [F::Sum], values: &[F::Value]) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum = F::merge(*sum, F::lift(value));
+    }
+}
+
+/// Adds whole groups of `W` values to `W` lanes, kept in registers.
+#[inline(always)]
+fn join_groups<F: Fold, const W: usize>(sums: &mut [F::Sum], values: &[F::Value]) {
+    let Some((sums, _)) = sums.split_first_chunk_mut::<W>() else { return };
+    let mut held = *sums;
+    let (groups, rest) = values.as_chunks::<W>();
+    for group in groups {
+        for (sum, &value) in held.iter_mut().zip(group) {
+            *sum = F::merge(*sum, F::lift(value));
+        }
+    }
+    *sums = held;
+    join::<F>(sums, rest);
+}
+
+#[inline(always)]
+fn spread_over<F: Fold>(sums: &mut [F::Sum], first: usize, values: &[F::Value]) {
+    let count = sums.len();
+    let head = if first == 0 { 0 } else { values.len().min(count - first) };
+    join::<F>(&mut sums[first..], &values[..head]);
+    let values = &values[head..];
+    match count {
+        LANES => join_groups::<F, LANES>(sums, values),
+        16 => join_groups::<F, 16>(sums, values),
+        _ => join_groups::<F, 1>(sums, values),
+    }
+}
+
+#[inline(always)]
+fn gather_over<F: Fold>(sums: &mut [F::Sum]) -> F::Sum {
+    let mut half = sums.len() / 2;
+    while half > 0 {
+        let (low, high) = sums.split_at_mut(half);
+        for (a, &b) in low.iter_mut().zip(high.iter()) {
+            *a = F::merge(*a, b);
+        }
+        half /= 2;
+    }
+    sums[0]
+}
+
+/// # Safety
+/// As documented at [`Loops::spread`].
+#[inline(always)]
+unsafe fn spread_body<F: Fold, const FMA: bool>(sums: *mut u8, count: usize, first: usize, values: *const u8, n: usize) {
+    // SAFETY: promised by the caller.
+    let (sums, values) = unsafe { (slice_mut::<F::Sum>(sums, count), slice::<F::Value>(values, n)) };
+    spread_over::<F>(sums, first, values);
+}
+
+/// # Safety
+/// As documented at [`Loops::gather`].
+#[inline(always)]
+unsafe fn gather_body<F: Fold, const FMA: bool>(sums: *mut u8, count: usize) {
+    // SAFETY: promised by the caller.
+    gather_over::<F>(unsafe { slice_mut::<F::Sum>(sums, count) });
+}
+
+/// # Safety
+/// As documented at [`Loops::columns`].
+#[inline(always)]
+unsafe fn columns_body<F: Fold, const FMA: bool>(sums: *mut u8, values: *const u8, n: usize) {
+    // SAFETY: promised by the caller.
+    let (sums, values) = unsafe { (slice_mut::<F::Sum>(sums, n), slice::<F::Value>(values, n)) };
+    join::<F>(sums, values);
+}
+
+/// # Safety
+/// As documented at [`Loops::rows`].
+#[inline(always)]
+unsafe fn rows_body<F: Fold, const FMA: bool>(results: *mut u8, values: *const u8, rows: usize, length: usize) {
+    // SAFETY: promised by the caller.
+    let (results, values) = unsafe { (slice_mut::<F::Sum>(results, rows), slice::<F::Value>(values, rows * length)) };
+    let count = lanes(length);
+    for (result, row) in results.iter_mut().zip(values.chunks_exact(length)) {
+        let mut sums = [F::identity(); LANES];
+        spread_over::<F>(&mut sums[..count], 0, row);
+        *result = gather_over::<F>(&mut sums[..count]);
+    }
+}
+
+/// # Safety
+/// As documented at [`Loops::clear`].
+#[inline(always)]
+unsafe fn clear_body<F: Fold, const FMA: bool>(sums: *mut u8, n: usize) {
+    // SAFETY: promised by the caller.
+    unsafe { slice_mut::<F::Sum>(sums, n) }.fill(F::identity());
+}
+
+/// # Safety
+/// As documented at [`Loops::finish`].
+#[inline(always)]
+unsafe fn finish_body<F: Fold, const FMA: bool>(values: *mut u8, sums: *const u8, n: usize) {
+    // SAFETY: promised by the caller.
+    let (values, sums) = unsafe { (slice_mut::<F::Value>(values, n), slice::<F::Sum>(sums, n)) };
+    for (value, &sum) in values.iter_mut().zip(sums) {
+        *value = F::lower(sum);
+    }
+}
+
+/// # Safety
+/// `address` holds `n` elements.
+#[inline(always)]
+unsafe fn slice<'a, T>(address: *const u8, n: usize) -> &'a [T] {
+    // SAFETY: promised by the caller.
+    unsafe { std::slice::from_raw_parts(address.cast::<T>(), n) }
+}
+
+/// # Safety
+/// `address` holds `n` elements that nothing else uses meanwhile.
+#[inline(always)]
+unsafe fn slice_mut<'a, T>(address: *mut u8, n: usize) -> &'a mut [T] {
+    // SAFETY: promised by the caller.
+    unsafe { std::slice::from_raw_parts_mut(address.cast::<T>(), n) }
+}
+
+per_isa! { fn spread[F: Fold](sums: *mut u8, count: usize, first: usize, values: *const u8, n: usize) = spread_body }
+per_isa! { fn gather[F: Fold](sums: *mut u8, count: usize) = gather_body }
+per_isa! { fn columns[F: Fold](sums: *mut u8, values: *const u8, n: usize) = columns_body }
+per_isa! { fn rows[F: Fold](results: *mut u8, values: *const u8, rows: usize, length: usize) = rows_body }
+per_isa! { fn clear[F: Fold](sums: *mut u8, n: usize) = clear_body }
+per_isa! { fn finish[F: Fold](values: *mut u8, sums: *const u8, n: usize) = finish_body }

@@ -1,0 +1,197 @@
+use super::*;
+use crate::tile::testing::{Random, fused_isas, indices, run_kernel};
+use crate::{DType, Isa, OpCode, TileProgram};
+
+const SHAPES: [&[usize]; 15] = [
+    &[],
+    &[1],
+    &[9],
+    &[100],
+    &[70_001],
+    &[3, 5],
+    &[500, 10],
+    &[1000, 64],
+    &[7, 2500],
+    &[5, 6, 7],
+    &[4, 300, 33],
+    &[2, 3, 4, 5],
+    &[3, 1, 50, 1, 40],
+    &[0, 3],
+    &[3, 0],
+];
+
+fn kept_index(index: &[usize], dims: &[usize], reduced: &[bool]) -> usize {
+    let kept = index.iter().zip(dims).zip(reduced).filter(|(_, r)| !**r);
+    kept.fold(0, |sum, ((&i, &d), _)| sum * d + i)
+}
+
+fn output_len(dims: &[usize], reduced: &[bool]) -> usize {
+    dims.iter().zip(reduced).filter(|(_, r)| !**r).map(|(&d, _)| d).product()
+}
+
+fn masks(rank: usize) -> Vec<Vec<bool>> {
+    (0..1usize << rank).map(|bits| (0..rank).map(|d| bits >> d & 1 == 1).collect()).collect()
+}
+
+fn row_major(dims: &[usize]) -> Vec<isize> {
+    TileProgram::new(dims).unwrap().row_major()
+}
+
+fn reduce_f32(x: &[f32], dims: &[usize], mask: &[bool], kind: Reduction, wide: DType, isa: Isa, reversed: bool) -> Vec<f32> {
+    let kernel = Reduce::of_operand(dims, &row_major(dims), DType::F32, mask, kind, wide, isa).unwrap();
+    let mut y = vec![7f32; output_len(dims, mask)];
+    run_kernel(&kernel, &[x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()], reversed);
+    y
+}
+
+#[test]
+fn sums_stay_within_the_bound_and_have_the_same_bits_everywhere() {
+    let random = &mut Random(1);
+    for dims in SHAPES {
+        let x: Vec<f32> = (0..dims.iter().product()).map(|_| random.float()).collect();
+        for mask in masks(dims.len()) {
+            let len = output_len(dims, &mask);
+            let (mut exact, mut size) = (vec![0f64; len], vec![0f64; len]);
+            for (index, &x) in indices(dims).iter().zip(&x) {
+                exact[kept_index(index, dims, &mask)] += f64::from(x);
+                size[kept_index(index, dims, &mask)] += f64::from(x.abs());
+            }
+            let count = x.len() / len.max(1);
+            for wide in [DType::F32, DType::F64] {
+                let mut bits: Option<Vec<u32>> = None;
+                for isa in fused_isas() {
+                    let y = reduce_f32(&x, dims, &mask, Reduction::Sum, wide, isa, false);
+                    let again = reduce_f32(&x, dims, &mask, Reduction::Sum, wide, isa, true);
+                    assert_eq!(y, again, "{dims:?} {mask:?} reversed tasks");
+                    for i in 0..len {
+                        let bound = 2.0 * (count as f64).max(1.0) * f64::from(f32::EPSILON) * size[i];
+                        let error = (f64::from(y[i]) - exact[i]).abs();
+                        assert!(error <= bound, "{dims:?} {mask:?} {isa}: {} for {}", y[i], exact[i]);
+                    }
+                    let found: Vec<u32> = y.iter().map(|v| v.to_bits()).collect();
+                    assert_eq!(bits.get_or_insert_with(|| found.clone()), &found, "{dims:?} {mask:?} on {isa}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn extremes_are_exact_and_propagate_nan() {
+    let random = &mut Random(2);
+    for dims in SHAPES {
+        let mut x: Vec<f32> = (0..dims.iter().product()).map(|_| random.float()).collect();
+        if let Some(first) = x.first_mut() {
+            *first = f32::NAN;
+        }
+        for mask in masks(dims.len()) {
+            for (kind, start) in [(Reduction::Max, f32::NEG_INFINITY), (Reduction::Min, f32::INFINITY)] {
+                let mut expected = vec![start; output_len(dims, &mask)];
+                for (index, &x) in indices(dims).iter().zip(&x) {
+                    let y = &mut expected[kept_index(index, dims, &mask)];
+                    *y = match kind {
+                        Reduction::Max => crate::math::maximum(*y, x),
+                        _ => crate::math::minimum(*y, x),
+                    };
+                }
+                for isa in fused_isas() {
+                    let y = reduce_f32(&x, dims, &mask, kind, DType::F32, isa, false);
+                    let same = y.iter().zip(&expected).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()));
+                    assert!(same, "{kind:?} of {dims:?} over {mask:?} on {isa}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_million_terms_are_summed_better_than_one_after_another() {
+    let random = &mut Random(3);
+    let x: Vec<f32> = (0..1_000_000).map(|_| random.float().abs()).collect();
+    let exact: f64 = x.iter().map(|&x| f64::from(x)).sum();
+    let naive = f64::from(x.iter().fold(0f32, |sum, x| sum + x));
+    let y = reduce_f32(&x, &[1_000_000], &[true], Reduction::Sum, DType::F32, Isa::detect(), false)[0];
+    let error = (f64::from(y) - exact).abs() / exact;
+    assert!(error < 1e-6, "relative error {error:e}");
+    assert!(error < (naive - exact).abs() / exact / 10.0);
+}
+
+#[test]
+fn a_fused_producer_changes_no_bit() {
+    let random = &mut Random(4);
+    for dims in [&[40usize, 25, 17][..], &[3, 700, 64], &[2, 3, 1500]] {
+        let n: usize = dims.iter().product();
+        let x: Vec<f32> = (0..n).map(|_| random.float()).collect();
+        let scale: Vec<f32> = (0..dims[1]).map(|_| random.float()).collect();
+        let product: Vec<f32> =
+            indices(dims).iter().zip(&x).map(|(index, x)| (x * scale[index[1]]) * (x * scale[index[1]])).collect();
+        for mask in masks(3) {
+            for isa in fused_isas() {
+                let mut program = TileProgram::new(dims).unwrap();
+                let a = program.load(0, DType::F32, &row_major(dims), 0).unwrap();
+                let b = program.load(1, DType::F32, &[0, 1, 0], 0).unwrap();
+                let c = program.op(OpCode::Mul, &[a, b]).unwrap();
+                let square = program.op(OpCode::Mul, &[c, c]).unwrap();
+                let kernel = Reduce::new(&program, square, &mask, Reduction::Sum, DType::F32, 2, isa).unwrap();
+                let mut y = vec![0f32; output_len(dims, &mask)];
+                let inputs = [x.as_ptr().cast_mut().cast(), scale.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()];
+                run_kernel(&kernel, &inputs, false);
+                let expected = reduce_f32(&product, dims, &mask, Reduction::Sum, DType::F32, isa, false);
+                assert_eq!(y, expected, "{dims:?} over {mask:?} on {isa}");
+            }
+        }
+    }
+}
+
+#[test]
+fn integers_wrap_and_flags_combine() {
+    let x = [i32::MAX, 1, 5, -7];
+    let mut y = [0i32];
+    let kernel = Reduce::of_operand(&[4], &[1], DType::I32, &[true], Reduction::Sum, DType::I32, Isa::detect()).unwrap();
+    run_kernel(&kernel, &[x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()], false);
+    assert_eq!(y[0], i32::MAX - 1);
+    for (kind, expected) in [(Reduction::Max, [1u8, 1, 0]), (Reduction::Min, [0, 1, 0])] {
+        let flags = [0u8, 1, 1, 1, 0, 0];
+        let mut y = [9u8; 3];
+        let kernel = Reduce::of_operand(&[3, 2], &[2, 1], DType::Bool, &[false, true], kind, DType::Bool, Isa::detect()).unwrap();
+        run_kernel(&kernel, &[flags.as_ptr().cast_mut(), y.as_mut_ptr()], false);
+        assert_eq!(y, expected);
+    }
+}
+
+#[test]
+fn strided_inputs_are_read_where_they_are() {
+    let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
+    let mut y = [0f32; 4];
+    // The transpose of a 3 × 4 matrix, summed along its last dimension: the matrix's column sums.
+    let kernel =
+        Reduce::of_operand(&[4, 3], &[1, 4], DType::F32, &[false, true], Reduction::Sum, DType::F32, Isa::detect()).unwrap();
+    run_kernel(&kernel, &[x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()], false);
+    assert_eq!(y, [12.0, 15.0, 18.0, 21.0]);
+}
+
+#[test]
+fn the_first_extreme_wins_and_the_first_nan_before_all() {
+    let x = [1f32, 5.0, 5.0, 2.0, f32::NAN, f32::NAN, -3.0, -3.0, 0.0, 0.0, -0.0, 0.0];
+    for (kind, expected) in [(ArgReduction::Max, [1, 0, 0]), (ArgReduction::Min, [0, 0, 0])] {
+        let (mut at, mut value) = ([9i32; 3], [9f32; 3]);
+        let kernel = ArgReduce::new([3, 4, 1], DType::F32, kind, Isa::detect()).unwrap();
+        let operands = [x.as_ptr().cast_mut().cast(), at.as_mut_ptr().cast(), value.as_mut_ptr().cast()];
+        run_kernel(&kernel, &operands, false);
+        assert_eq!(at, expected);
+        assert!(value[1].is_nan());
+    }
+    let (mut at, mut value) = ([9i32; 2], [9f32; 2]);
+    let kernel = ArgReduce::new([1, 6, 2], DType::F32, ArgReduction::Min, Isa::detect()).unwrap();
+    run_kernel(&kernel, &[x.as_ptr().cast_mut().cast(), at.as_mut_ptr().cast(), value.as_mut_ptr().cast()], false);
+    assert_eq!(at, [2, 2]);
+}
+
+#[test]
+fn unsupported_types_are_refused() {
+    let refused =
+        |dtype, accumulate| Reduce::of_operand(&[4], &[1], dtype, &[true], Reduction::Sum, accumulate, Isa::Portable).is_err();
+    assert!(refused(DType::Bool, DType::Bool));
+    assert!(refused(DType::F16, DType::F16));
+    assert!(refused(DType::F64, DType::F32));
+}

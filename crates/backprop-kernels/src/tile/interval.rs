@@ -1,0 +1,92 @@
+//! A program evaluated over any interval of the row-major order of its iteration space, for a consumer such as a reduction.
+
+use super::collapse::collapse;
+use super::machine::{Machine, Region, cost};
+use super::program::{MAX_RANK, Reg, TileError, TileProgram};
+use crate::Isa;
+
+/// A compiled program whose one result is handed out tile by tile.
+pub(crate) struct Interval {
+    machine: Machine,
+    dims: Vec<usize>,
+    result: Reg,
+    cost: f64,
+}
+
+impl Interval {
+    pub(crate) fn new(program: &TileProgram, result: Reg, isa: Isa) -> Result<Interval, TileError> {
+        program.dtype(result).ok_or(TileError::UnknownRegister(result))?;
+        let program = collapse(program);
+        // Every dimension moves: intervals start anywhere.
+        let machine = Machine::new(&program, isa, |_| true, &[result])?;
+        let dims = if program.dims.is_empty() { vec![1] } else { program.dims.clone() };
+        Ok(Interval { machine, dims, result, cost: cost(&program) })
+    }
+
+    /// Estimated nanoseconds per element.
+    pub(crate) fn cost(&self) -> f64 {
+        self.cost
+    }
+
+    pub(crate) fn scratch(&self) -> usize {
+        self.machine.scratch()
+    }
+
+    /// Evaluates elements `start .. start + len` and hands them to `consume(values, count)` piece by piece, in order. `first`
+    /// holds for the first call of a task in this scratch.
+    ///
+    /// # Safety
+    /// As [`Kernel::run`](crate::Kernel::run); the interval lies in the iteration space.
+    #[inline(always)]
+    pub(crate) unsafe fn each(
+        &self,
+        start: usize,
+        len: usize,
+        first: bool,
+        operands: &[*mut u8],
+        scratch: *mut u8,
+        mut consume: impl FnMut(*const u8, usize),
+    ) {
+        let rank = self.dims.len();
+        // Only values without any stride are kept from box to box: one row of the tile's length covers every box.
+        let mut full = [1; MAX_RANK];
+        full[rank - 1] = self.machine.tile();
+        let (mut done, mut first) = (0, first);
+        while done < len {
+            let (origin, shape, count) = self.largest_box(start + done, len - done);
+            let region = Region { origin: &origin[..rank], shape: &shape[..rank], full: &full[..rank], first };
+            // SAFETY: the caller's promise; the box is a part of the interval.
+            let values = unsafe {
+                self.machine.run(region, operands, scratch);
+                *self.machine.value(self.result, scratch)
+            };
+            consume(values, count);
+            done += count;
+            first = false;
+        }
+    }
+
+    /// The largest box of whole trailing dimensions that starts at a linear index and has at most `len` elements.
+    fn largest_box(&self, start: usize, len: usize) -> ([usize; MAX_RANK], [usize; MAX_RANK], usize) {
+        let limit = len.min(self.machine.tile());
+        let (mut origin, mut shape) = ([0; MAX_RANK], [1; MAX_RANK]);
+        let mut rest = start;
+        for d in (0..self.dims.len()).rev() {
+            origin[d] = rest % self.dims[d];
+            rest /= self.dims[d];
+        }
+        let mut block = 1;
+        for d in (0..self.dims.len()).rev() {
+            shape[d] = (self.dims[d] - origin[d]).min(limit / block);
+            if shape[d] == 0 {
+                shape[d] = 1;
+                break;
+            }
+            block *= shape[d];
+            if shape[d] < self.dims[d] {
+                break;
+            }
+        }
+        (origin, shape, block)
+    }
+}
