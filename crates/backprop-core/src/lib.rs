@@ -10,6 +10,7 @@ pub mod grad;
 pub mod graph;
 pub mod host;
 pub mod op;
+pub mod pass;
 pub mod random;
 pub mod reference;
 

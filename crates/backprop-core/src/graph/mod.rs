@@ -3,6 +3,7 @@
 mod builder;
 mod node;
 mod tensor;
+mod text;
 mod types;
 mod verify;
 

@@ -128,7 +128,7 @@ pub enum Derivative<'g> {
 
 /// Defines [`Op`], its dispatch, and the one list of primitives that checks, fuzzing and documentation iterate over.
 macro_rules! primitives {
-    ($($(#[$doc:meta])* $variant:ident($payload:ty)),* $(,)?) => {
+    ($($(#[$doc:meta])* $text:literal $variant:ident($payload:ty)),* $(,)?) => {
         /// A primitive with its attributes.
         #[derive(Clone, PartialEq, Eq, Hash, Debug)]
         pub enum Op {
@@ -177,9 +177,23 @@ macro_rules! primitives {
                 match self { $(Op::$variant(p) => p.cost(inputs, outputs),)* }
             }
 
-            /// Attributes for the text form: an object, without bodies; `null` when there are none.
-            pub fn attributes(&self) -> serde_json::Value {
+            /// Attributes for the text form, without bodies.
+            pub(crate) fn attributes(&self) -> serde_json::Value {
                 match self { $(Op::$variant(p) => serde_json::to_value(p).unwrap_or_default(),)* }
+            }
+
+            /// The primitive of a name in the text form with its attributes; bodies are left empty.
+            pub(crate) fn from_text(name: &str, attributes: serde_json::Value) -> Result<Op, String> {
+                if let Some(row) = Unary::rows().iter().find(|row| row.name == name) {
+                    return Ok(Op::Unary(row.op));
+                }
+                if let Some(row) = Binary::rows().iter().find(|row| row.name == name) {
+                    return Ok(Op::Binary(row.op));
+                }
+                match name {
+                    $($text => serde_json::from_value(attributes).map(Op::$variant).map_err(|e| e.to_string()),)*
+                    _ => Err(format!("there is no operation `{name}`")),
+                }
             }
         }
     };
@@ -187,69 +201,69 @@ macro_rules! primitives {
 
 primitives! {
     /// An input of the graph.
-    Input(InputOp),
+    "input" Input(InputOp),
     /// A constant tensor.
-    Constant(Constant),
+    "constant" Constant(Constant),
     /// Indices along a dimension.
-    Iota(Iota),
+    "iota" Iota(Iota),
     /// An elementwise function of one operand.
-    Unary(Unary),
+    "unary" Unary(Unary),
     /// An elementwise function of two operands.
-    Binary(Binary),
+    "binary" Binary(Binary),
     /// An elementwise comparison.
-    Compare(Compare),
+    "compare" Compare(Compare),
     /// Elementwise choice between two operands.
-    Select(Select),
+    "select" Select(Select),
     /// Elementwise limitation to an interval.
-    Clamp(Clamp),
+    "clamp" Clamp(Clamp),
     /// Conversion of the element type.
-    Convert(Convert),
+    "convert" Convert(Convert),
     /// Generalised matrix product.
-    DotGeneral(DotGeneral),
+    "dot_general" DotGeneral(DotGeneral),
     /// Generalised convolution.
-    Convolution(Convolution),
+    "convolution" Convolution(Convolution),
     /// Reduction over dimensions.
-    Reduce(Reduce),
+    "reduce" Reduce(Reduce),
     /// Extremum along a dimension with its index.
-    ArgReduce(ArgReduce),
+    "arg_reduce" ArgReduce(ArgReduce),
     /// Reduction over sliding windows.
-    ReduceWindow(ReduceWindow),
+    "reduce_window" ReduceWindow(ReduceWindow),
     /// Scatter of values to the selected element of each window.
-    SelectAndScatter(SelectAndScatter),
+    "select_and_scatter" SelectAndScatter(SelectAndScatter),
     /// Gather of values from the selected element of each window.
-    SelectAndGather(SelectAndGather),
+    "select_and_gather" SelectAndGather(SelectAndGather),
     /// Broadcast with explicit dimensions.
-    BroadcastInDim(BroadcastInDim),
+    "broadcast_in_dim" BroadcastInDim(BroadcastInDim),
     /// Same elements under another shape.
-    Reshape(Reshape),
+    "reshape" Reshape(Reshape),
     /// Permutation of dimensions.
-    Transpose(Transpose),
+    "transpose" Transpose(Transpose),
     /// Reversal of dimensions.
-    Reverse(Reverse),
+    "reverse" Reverse(Reverse),
     /// Strided window with static bounds.
-    Slice(Slice),
+    "slice" Slice(Slice),
     /// Padding at the edges and between elements.
-    Pad(Pad),
+    "pad" Pad(Pad),
     /// Concatenation along a dimension.
-    Concatenate(Concatenate),
+    "concatenate" Concatenate(Concatenate),
     /// Window with bounds known at run time.
-    DynamicSlice(DynamicSlice),
+    "dynamic_slice" DynamicSlice(DynamicSlice),
     /// Replacement of a window with bounds known at run time.
-    DynamicUpdateSlice(DynamicUpdateSlice),
+    "dynamic_update_slice" DynamicUpdateSlice(DynamicUpdateSlice),
     /// Windows at positions given by indices.
-    Gather(Gather),
+    "gather" Gather(Gather),
     /// Addition of windows at positions given by indices.
-    ScatterAdd(ScatterAdd),
+    "scatter_add" ScatterAdd(ScatterAdd),
     /// A loop with carried state, stacked inputs and stacked outputs.
-    Scan(Scan),
+    "scan" Scan(Scan),
     /// A named region with a body in primitives.
-    Composite(Composite),
+    "composite" Composite(Composite),
     /// Identity whose derivative is zero.
-    StopGradient(StopGradient),
+    "stop_gradient" StopGradient(StopGradient),
     /// Identity that no pass looks through.
-    Barrier(Barrier),
+    "optimization_barrier" Barrier(Barrier),
     /// Stand-in after a tracing error; never part of a finished graph.
-    Invalid(Invalid),
+    "invalid" Invalid(Invalid),
 }
 
 impl Op {
@@ -259,6 +273,18 @@ impl Op {
             Op::Scan(scan) => vec![&scan.body],
             Op::Composite(c) => std::iter::once(&c.body).chain(&c.derivative).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// The same operation with its bodies replaced by functions of them.
+    pub fn map_regions(&self, mut f: impl FnMut(&Graph) -> Graph) -> Op {
+        match self {
+            Op::Scan(scan) => Op::Scan(Scan { body: f(&scan.body).into(), ..scan.clone() }),
+            Op::Composite(c) => {
+                let derivative = c.derivative.as_ref().map(|d| f(d).into());
+                Op::Composite(Composite { body: f(&c.body).into(), derivative, ..c.clone() })
+            }
+            other => other.clone(),
         }
     }
 }

@@ -27,7 +27,7 @@ use plan::Extents;
 use source::{Matrix, Runs, Strided};
 
 /// Terms of one sequential chain.
-pub(crate) const KC: usize = 256;
+pub const KC: usize = 256;
 
 /// Rounds a size in bytes up to whole cache lines.
 pub(crate) fn round64(bytes: usize) -> usize {
