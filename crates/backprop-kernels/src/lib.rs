@@ -11,6 +11,7 @@ pub mod gemm;
 mod isa;
 mod kernel;
 pub mod math;
+pub mod movement;
 pub mod philox;
 pub mod pool;
 pub mod reduce;
@@ -20,5 +21,8 @@ pub mod tile;
 pub use dtype::DType;
 pub use isa::Isa;
 pub use kernel::Kernel;
+pub use movement::{
+    CopyPart, DynamicSlice, DynamicUpdateSlice, FillValue, Gather, GatherSpec, ScatterAdd, ScatterSpec, StridedCopy,
+};
 pub use reduce::{ArgReduce, ArgReduction, Reduce, Reduction};
 pub use tile::{Fused, OpCode, Reg, TileEpilogue, TileError, TileProgram};

@@ -19,6 +19,7 @@ pub(crate) mod ops;
 mod program;
 mod registers;
 
+pub(crate) use access::splat;
 pub use epilogue::TileEpilogue;
 pub use fused::Fused;
 pub(crate) use interval::Interval;
