@@ -4,6 +4,7 @@
 //! product's blocks and never stored. So it has the product's order of sums: chunks of constant length over (window position,
 //! channel), each one chain of fused multiply-adds.
 
+mod depthwise;
 mod generic;
 mod patches;
 mod spec;
@@ -18,6 +19,7 @@ use crate::gemm::plan::Extents;
 use crate::gemm::source::{Matrix, Runs, Source, Strided};
 use crate::{Isa, Kernel};
 
+use depthwise::Depthwise;
 pub use generic::ConvGeneric;
 use patches::{InputDim, MAX_RANK, Patches, RowDim};
 pub use spec::{ConvDim, ConvSpec};
@@ -29,7 +31,7 @@ use spec::{Groups, Phase, phases};
 /// row-major over (batch, space) and columns that are the features of all groups; the output strides of the spec are then not
 /// used.
 pub struct Conv {
-    kernel: Parts,
+    kernel: Box<dyn Kernel>,
 }
 
 impl Conv {
@@ -38,9 +40,28 @@ impl Conv {
         if spec.spatial.len() > MAX_RANK {
             return None;
         }
+        let whole = Phase::whole(spec);
+        if let Some(kernel) = depthwise(&whole, &epilogue, isa) {
+            return Some(Conv { kernel: Box::new(kernel) });
+        }
         let part = |phase: &Phase| plan(phase, epilogue.clone(), isa);
-        Some(Conv { kernel: Parts::new(phases(spec).iter().map(part).collect()) })
+        Some(Conv { kernel: Box::new(Parts::new(phases(whole).iter().map(part).collect())) })
     }
+}
+
+/// Fewer groups than this leave most of a vector idle.
+const MIN_GROUPS: usize = 4;
+
+/// The kernel for groups of one feature whose inputs are adjacent.
+fn depthwise(whole: &Phase, epilogue: &Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Depthwise> {
+    let groups = whole.spec.groups();
+    if groups.features != 1 || groups.count < MIN_GROUPS || groups.lhs != 1 {
+        return None;
+    }
+    let rows = rows(whole, false);
+    let patches = patches(&whole.spec, groups, &rows, isa);
+    let out = Strided::new(rows.iter().map(|r| (r.dim.extent, r.out)));
+    Some(Depthwise::new(whole, patches, out, epilogue.clone(), isa))
 }
 
 /// One dimension of the rows, with its strides in the input and the output.
@@ -55,7 +76,7 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Driver 
     let groups = spec.groups();
     let rows = rows(phase, epilogue.is_none());
     let weights = weights(phase, groups, isa);
-    let patches = patches(spec, groups, &rows, isa);
+    let patches = positions(spec, groups, &rows, isa);
     let row = Strided::new(rows.iter().map(|r| (r.dim.extent, r.out)));
     let feature = Strided::new([(groups.features, spec.out_feature)]);
     let (positions, features) = (spec.positions(), groups.features);
@@ -127,13 +148,16 @@ fn weights(phase: &Phase, groups: Groups, isa: Isa) -> Box<dyn Source> {
 }
 
 /// The rows of the product: one per output position.
-fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn Source> {
-    let simd = isa != Isa::Portable;
-    let batch = Strided::new([(groups.count, groups.lhs)]);
+fn positions(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn Source> {
     let plain = Strided::new(rows.iter().map(|r| (r.dim.extent, r.dim.offset)));
     if let (true, Some(row)) = (spec.spatial.iter().all(|d| d.is_pointwise()), plain.uniform()) {
-        return Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(spec.lhs_channel), simd });
+        let batch = Strided::new([(groups.count, groups.lhs)]);
+        return Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(spec.lhs_channel), simd: isa != Isa::Portable });
     }
+    Box::new(patches(spec, groups, rows, isa))
+}
+
+fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
     let positions: usize = spec.spatial.iter().map(|d| d.window).product();
     let window = (0..positions)
         .map(|mut w| {
@@ -146,15 +170,15 @@ fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn S
         })
         .collect();
     let input = |d: &ConvDim| InputDim { extent: d.input, stride: d.lhs, dilation: d.lhs_dilation as isize, origin: -d.pad_low };
-    Box::new(Patches {
-        groups: batch,
+    Patches {
+        groups: Strided::new([(groups.count, groups.lhs)]),
         rows: rows.iter().map(|r| r.dim).collect(),
         input: spec.spatial.iter().map(input).collect(),
         window,
         channels: spec.channels,
         channel: spec.lhs_channel,
-        simd,
-    })
+        simd: isa != Isa::Portable,
+    }
 }
 
 impl Kernel for Conv {

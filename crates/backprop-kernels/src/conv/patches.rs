@@ -46,14 +46,14 @@ pub(super) struct Patches {
 
 /// Where a row's patch starts.
 #[derive(Clone, Copy, Default)]
-struct Start {
+pub(super) struct Start {
     offset: isize,
     position: [isize; MAX_RANK],
 }
 
 impl Patches {
     /// The starts of consecutive rows.
-    fn starts(&self, rows: Rows, starts: &mut [Start; MAX_WIDTH]) {
+    pub fn starts(&self, rows: Rows, starts: &mut [Start; MAX_WIDTH]) {
         let mut index = [0usize; MAX_RANK + 1];
         let mut rest = rows.first;
         for (i, dim) in self.rows.iter().enumerate().rev() {
@@ -83,7 +83,7 @@ impl Patches {
 
     /// Offset of a patch's element at a window position, unless it lies in the padding or between dilated elements.
     #[inline(always)]
-    fn element(&self, start: &Start, window: &[isize; MAX_RANK]) -> Option<isize> {
+    pub fn element(&self, start: &Start, window: &[isize; MAX_RANK]) -> Option<isize> {
         let mut offset = start.offset;
         for (d, input) in self.input.iter().enumerate() {
             let mut at = start.position[d] + window[d];

@@ -134,25 +134,30 @@ pub(super) struct Phase {
     pub batch_rows: usize,
 }
 
-/// Splits a convolution of a dilated input into one for each set of outputs that meet the same window elements, so that no
-/// product with a hole is formed. Without dilation there is one phase.
-pub(super) fn phases(spec: &ConvSpec) -> Vec<Phase> {
-    let mut row_strides = vec![1; spec.spatial.len()];
-    for d in (1..spec.spatial.len()).rev() {
-        row_strides[d - 1] = row_strides[d] * spec.spatial[d].output as isize;
-    }
-    let batch_rows = spec.spatial.iter().map(|d| d.output).product();
-    let mut whole = Phase { spec: spec.clone(), rhs: 0, out: 0, first_row: 0, row_strides, batch_rows };
-    for dim in &mut whole.spec.spatial {
-        if dim.reverse {
+impl Phase {
+    /// All outputs at once.
+    pub fn whole(spec: &ConvSpec) -> Phase {
+        let mut row_strides = vec![1; spec.spatial.len()];
+        for d in (1..spec.spatial.len()).rev() {
+            row_strides[d - 1] = row_strides[d] * spec.spatial[d].output as isize;
+        }
+        let batch_rows = spec.spatial.iter().map(|d| d.output).product();
+        let mut whole = Phase { spec: spec.clone(), rhs: 0, out: 0, first_row: 0, row_strides, batch_rows };
+        for dim in whole.spec.spatial.iter_mut().filter(|d| d.reverse) {
             whole.rhs += dim.window.saturating_sub(1) as isize * dim.rhs;
             dim.rhs = -dim.rhs;
             dim.reverse = false;
         }
+        whole
     }
+}
+
+/// Splits a convolution of a dilated input into one for each set of outputs that meet the same window elements, so that no
+/// product with a hole is formed. Without dilation there is one phase.
+pub(super) fn phases(whole: Phase) -> Vec<Phase> {
+    let spatial = whole.spec.spatial.clone();
     let mut all = vec![whole];
-    for d in 0..spec.spatial.len() {
-        let dim = spec.spatial[d];
+    for (d, dim) in spatial.iter().enumerate() {
         if dim.lhs_dilation > 1 && dim.stride == 1 && dim.rhs_dilation == 1 {
             all = all.iter().flat_map(|phase| (0..dim.lhs_dilation).map(|shift| phase.shifted(d, shift))).collect();
         }
