@@ -1,15 +1,17 @@
-//! Speed of products as a share of the peak that a loop of multiply-adds reaches.
+//! Speed of products and convolutions as a share of the peak that a loop of multiply-adds reaches.
 //!
-//! `cargo run --release -p backprop-kernels --example gemm_speed [threads] [avx2|avx512|portable]`
+//! `cargo run --release -p backprop-kernels --example gemm_speed [threads] [avx2|avx512|portable] [gemm|conv]`
 
 use std::time::Instant;
 
+use backprop_kernels::conv::Conv;
 use backprop_kernels::gemm::{Gemm, GemmSpec};
 use backprop_kernels::pool::Pool;
 use backprop_kernels::{Isa, Kernel};
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+use common::layer::Layer;
 use common::{Aligned, uniform};
 
 /// Multiply-adds of 14 independent vector chains, GFLOP/s of one thread.
@@ -63,7 +65,7 @@ fn seconds(kernel: &dyn Kernel, pool: &Pool, operands: &[*mut u8], flops: f64) -
     let mut scratch: Vec<Aligned> = (0..pool.threads()).map(|_| Aligned::new(kernel.scratch())).collect();
     let memory = Memory(operands, workspace.at(), scratch.iter_mut().map(Aligned::at).collect());
     let repeat = ((2e6 / flops) as usize).max(1);
-    let runs = ((2e10 / flops) as usize / repeat).clamp(5, 2000);
+    let runs = ((2e10 / flops) as usize / repeat).clamp(5, 500);
     (0..runs)
         .map(|_| {
             let start = Instant::now();
@@ -109,13 +111,77 @@ const SHAPES: [(usize, usize, usize); 24] = [
     (1024, 1, 1024),
 ];
 
+/// Layers: batch, size, channels, features, window, stride, padding, groups.
+const LAYERS: [[usize; 8]; 12] = [
+    [128, 28, 1, 32, 3, 1, 0, 1],
+    [128, 26, 32, 64, 3, 1, 0, 1],
+    [32, 32, 3, 64, 3, 1, 1, 1],
+    [32, 32, 64, 64, 3, 1, 1, 1],
+    [32, 32, 64, 128, 3, 2, 1, 1],
+    [32, 16, 128, 128, 3, 1, 1, 1],
+    [32, 8, 256, 256, 3, 1, 1, 1],
+    [32, 4, 512, 512, 3, 1, 1, 1],
+    [32, 16, 64, 128, 1, 1, 0, 1],
+    [32, 16, 64, 128, 1, 2, 0, 1],
+    [32, 32, 32, 32, 3, 1, 1, 32],
+    [32, 16, 192, 192, 3, 1, 1, 192],
+];
+
+/// Adjusts a data gradient to groups of one channel.
+fn depthwise_data(layer: Layer) -> backprop_kernels::conv::ConvSpec {
+    let [forward, ..] = layer.specs();
+    let [_, mut data, _] = Layer { groups: 1, ..layer }.specs();
+    (data.channels, data.feature_groups) = (1, layer.groups);
+    (data.rhs_feature, data.rhs_channel) = (1, layer.features as isize);
+    data.spatial.iter_mut().zip(&forward.spatial).for_each(|(d, f)| d.rhs = f.rhs);
+    data
+}
+
+fn convolutions(isa: Isa, pool: &Pool, peak: f64) {
+    println!("  batch size chan feat win str groups  share of peak (microseconds): forward, data, weight");
+    for [batch, size, channels, features, window, stride, pad, groups] in LAYERS {
+        let layer = Layer { batch, size, channels, features, window, stride, pad, groups };
+        let out = layer.out();
+        let [forward, mut data, weight] = layer.specs();
+        if groups > 1 {
+            data = depthwise_data(layer);
+        }
+        let x = batch * size * size * channels;
+        let w = window * window * channels / groups * features;
+        let y = batch * out * out * features;
+        let flops = 2.0 * (y * window * window * channels / groups) as f64;
+        let mut line = String::new();
+        for (spec, sizes) in [(forward, [x, w, y]), (data, [y, w, x]), (weight, [x, y, w])] {
+            let [mut lhs, mut rhs, mut out] = sizes.map(|len| uniform(len, 1));
+            let operands = [lhs.as_mut_ptr().cast(), rhs.as_mut_ptr().cast(), out.as_mut_ptr().cast()];
+            let Some(kernel) = Conv::new(&spec, None, isa) else { continue };
+            let time = seconds(&kernel, pool, &operands, flops);
+            let tasks: Vec<_> = (0..kernel.stages()).map(|s| kernel.tasks(s)).collect();
+            let share = 100.0 * flops / time / 1e9 / peak / pool.threads() as f64;
+            line += &format!(" {share:6.1} % ({:8.1}) {tasks:?}", time * 1e6);
+        }
+        println!("  {batch:>5} {size:>4} {channels:>4} {features:>4} {window:>3} {stride:>3} {groups:>6} {line}");
+    }
+}
+
 fn main() {
     let threads = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(1);
     let wanted = std::env::args().nth(2);
+    let only = std::env::args().nth(3);
     let isa = Isa::available().iter().copied().find(|i| Some(i.name()) == wanted.as_deref()).unwrap_or(Isa::detect());
     let pool = Pool::new(threads);
     let peak = peak(isa);
     println!("{isa}, {threads} threads, peak {peak:.0} GFLOP/s each");
+    if only.as_deref() != Some("conv") {
+        products(isa, &pool, peak);
+    }
+    if only.as_deref() != Some("gemm") {
+        convolutions(isa, &pool, peak);
+    }
+}
+
+fn products(isa: Isa, pool: &Pool, peak: f64) {
+    let threads = pool.threads();
     println!("{:>6} {:>6} {:>6}  share of peak: AB, AB', A'B  microseconds of AB; tasks", "m", "n", "k");
     for (m, n, k) in SHAPES {
         let (mut a, mut b, mut c) = (uniform(m * k, 1), uniform(k * n, 2), vec![0f32; m * n]);
@@ -127,7 +193,7 @@ fn main() {
         let (mut shares, mut first, mut tasks) = (String::new(), 0.0, Vec::new());
         for spec in [plain, b_transposed, a_transposed] {
             let kernel = Gemm::new(spec, None, isa);
-            let time = seconds(&kernel, &pool, &operands, flops);
+            let time = seconds(&kernel, pool, &operands, flops);
             if first == 0.0 {
                 first = time;
                 tasks = (0..kernel.stages()).map(|s| kernel.tasks(s)).collect();

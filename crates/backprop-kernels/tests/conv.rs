@@ -8,6 +8,7 @@ use backprop_kernels::pool::Pool;
 use backprop_kernels::{DType, Isa};
 
 mod common;
+use common::layer::Layer;
 use common::{run_kernel, uniform};
 
 /// Numbers that decide the shapes of a case.
@@ -88,106 +89,6 @@ impl Dice {
             batch_groups,
             spatial,
         }
-    }
-}
-
-/// A channel-last layer: batch, height = width, channels, features, window, stride, padding, groups.
-#[derive(Clone, Copy)]
-struct Layer {
-    batch: usize,
-    size: usize,
-    channels: usize,
-    features: usize,
-    window: usize,
-    stride: usize,
-    pad: usize,
-    groups: usize,
-}
-
-impl Layer {
-    fn out(&self) -> usize {
-        (self.size + 2 * self.pad - self.window) / self.stride + 1
-    }
-
-    /// The forward convolution, its data gradient and its weight gradient.
-    fn specs(&self) -> [ConvSpec; 3] {
-        let Layer { batch, size, channels, features, window, stride, pad, groups } = *self;
-        let out = self.out();
-        let i = |x: usize| x as isize;
-        let (x_strides, y_strides) = ([size * channels, channels], [out * features, features]);
-        // Weights [window, window, channels / groups, features].
-        let per_group = channels / groups;
-        let w_strides = [window * per_group * features, per_group * features];
-        let forward = ConvSpec {
-            batch,
-            lhs_batch: i(size * size * channels),
-            out_batch: i(out * out * features),
-            channels: per_group,
-            lhs_channel: 1,
-            rhs_channel: i(features),
-            features,
-            rhs_feature: 1,
-            out_feature: 1,
-            feature_groups: groups,
-            batch_groups: 1,
-            spatial: (0..2)
-                .map(|d| ConvDim {
-                    input: size,
-                    lhs: i(x_strides[d]),
-                    window,
-                    rhs: i(w_strides[d]),
-                    output: out,
-                    out: i(y_strides[d]),
-                    stride,
-                    pad_low: i(pad),
-                    ..ConvDim::UNIT
-                })
-                .collect(),
-        };
-        let data = ConvSpec {
-            lhs_batch: forward.out_batch,
-            out_batch: forward.lhs_batch,
-            channels: features,
-            rhs_channel: 1,
-            features: channels,
-            rhs_feature: i(features),
-            feature_groups: 1,
-            spatial: forward
-                .spatial
-                .iter()
-                .map(|d| ConvDim {
-                    input: out,
-                    lhs: d.out,
-                    output: size,
-                    out: d.lhs,
-                    stride: 1,
-                    pad_low: i(window - 1 - pad),
-                    lhs_dilation: stride,
-                    reverse: true,
-                    ..*d
-                })
-                .collect(),
-            ..forward.clone()
-        };
-        let weight = ConvSpec {
-            batch: per_group,
-            lhs_batch: 1,
-            out_batch: i(features),
-            channels: batch,
-            lhs_channel: forward.lhs_batch,
-            rhs_channel: forward.out_batch,
-            features,
-            rhs_feature: 1,
-            out_feature: 1,
-            feature_groups: 1,
-            batch_groups: groups,
-            spatial: forward
-                .spatial
-                .iter()
-                .map(|d| ConvDim { window: out, rhs: d.out, output: window, out: d.rhs, stride: 1, rhs_dilation: stride, ..*d })
-                .collect(),
-        };
-        [forward, data, weight]
     }
 }
 

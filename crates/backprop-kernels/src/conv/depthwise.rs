@@ -2,25 +2,18 @@
 
 use std::sync::Arc;
 
+use super::chains::{ChainsFn, QUAD, Quad, Segment, ZEROS, chains_for};
 use super::patches::{Patches, Start};
 use super::spec::{Groups, Phase};
 use crate::gemm::plan::Extents;
 use crate::gemm::source::{Rows, Strided};
 use crate::gemm::{Epilogue, KC, round64};
-use crate::simd::per_isa;
 use crate::{Isa, Kernel};
 
-/// Groups that are computed together: one vector of AVX-512, two of AVX2.
-const LANES: usize = 16;
-/// Output positions that share a load of the weights.
-const QUAD: usize = 4;
 /// Groups of a task at most.
 const COLS: usize = 256;
 /// Multiply-adds of a task; they run at the speed of loads, not of arithmetic.
 const TASK: usize = 1 << 18;
-
-/// What stands for padding, whatever the group.
-static ZEROS: [f32; LANES] = [0.0; LANES];
 
 /// A planned depthwise convolution.
 pub(super) struct Depthwise {
@@ -36,86 +29,7 @@ pub(super) struct Depthwise {
     rows_per_task: usize,
     splits: usize,
     epilogue: Option<Arc<dyn Epilogue>>,
-    quad: unsafe fn(&Quad<'_>),
-}
-
-/// A run of terms of one window position.
-#[derive(Clone, Copy)]
-struct Segment {
-    /// The input of each position, and what of a lane's offset counts: nothing for padding.
-    lhs: [(*const f32, usize); QUAD],
-    rhs: *const f32,
-    terms: usize,
-}
-
-/// The chains of one chunk for some positions and groups.
-struct Quad<'a> {
-    segments: &'a [Segment],
-    /// Distances between terms.
-    lhs_step: isize,
-    rhs_step: isize,
-    lanes: usize,
-    to: [*mut f32; QUAD],
-    rows: usize,
-    add: bool,
-}
-
-per_isa! {
-    /// The chains of a [`Quad`].
-    fn quad_for [] (quad: &Quad<'_>) = quad_body
-}
-
-/// # Safety
-/// The segments' addresses are valid for their terms and lanes, the destinations for their lanes.
-#[inline(always)]
-unsafe fn quad_body<const FMA: bool>(quad: &Quad<'_>) {
-    for lane in (0..quad.lanes).step_by(LANES) {
-        // SAFETY: as the caller vouches.
-        unsafe {
-            if quad.lanes - lane >= LANES {
-                lanes_body::<FMA, true>(quad, lane, LANES);
-            } else {
-                lanes_body::<FMA, false>(quad, lane, quad.lanes - lane);
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`quad_body`], for lanes `lane .. lane + count`; `FULL` means that `count` is [`LANES`].
-#[inline(always)]
-unsafe fn lanes_body<const FMA: bool, const FULL: bool>(quad: &Quad<'_>, lane: usize, count: usize) {
-    let load = |from: *const f32| -> [f32; LANES] {
-        // SAFETY: `count` lanes are valid.
-        unsafe {
-            if FULL {
-                return from.cast::<[f32; LANES]>().read_unaligned();
-            }
-            std::array::from_fn(|l| if l < count { *from.add(l) } else { 0.0 })
-        }
-    };
-    let mut chains = [[0f32; LANES]; QUAD];
-    for segment in quad.segments {
-        for term in 0..segment.terms as isize {
-            let weight = load(segment.rhs.wrapping_offset(term * quad.rhs_step).wrapping_add(lane));
-            let offset = (term * quad.lhs_step) as usize;
-            for (chain, (lhs, mask)) in chains.iter_mut().zip(segment.lhs) {
-                let x = load(lhs.wrapping_add(offset.wrapping_add(lane) & mask));
-                for l in 0..LANES {
-                    chain[l] = if FMA { x[l].mul_add(weight[l], chain[l]) } else { chain[l] + x[l] * weight[l] };
-                }
-            }
-        }
-    }
-    for (chain, to) in chains.iter().zip(quad.to).take(quad.rows) {
-        for (l, value) in chain.iter().enumerate().take(count) {
-            // SAFETY: lane + l is a valid lane of this row.
-            unsafe {
-                let to = to.add(lane + l);
-                *to = if quad.add { *to + value } else { *value };
-            }
-        }
-    }
+    chains: ChainsFn,
 }
 
 impl Depthwise {
@@ -138,7 +52,7 @@ impl Depthwise {
             rows_per_task,
             splits,
             epilogue,
-            quad: quad_for(isa),
+            chains: chains_for(isa),
         }
     }
 
@@ -198,6 +112,8 @@ impl Depthwise {
         let rows = (self.x.m - row0).min(self.rows_per_task);
         let chunks = self.x.chunks();
         let tile: *mut f32 = scratch.cast();
+        let padding = Segment { lhs: [(ZEROS.as_ptr(), 0); QUAD], rhs: std::ptr::null(), terms: 0 };
+        let mut segments = [padding; KC];
         for quad in (0..rows).step_by(QUAD) {
             let count = (rows - quad).min(QUAD);
             let to = std::array::from_fn(|i| {
@@ -212,7 +128,7 @@ impl Depthwise {
             });
             let (first, last) = (split * chunks / self.splits, (split + 1) * chunks / self.splits);
             // SAFETY: as the caller vouches; the destinations are this task's own.
-            unsafe { self.quad(row0 + quad, count, col0, cols, first..last, to, operands, workspace) };
+            unsafe { self.quad(row0 + quad, count, col0, cols, first..last, to, operands, workspace, &mut segments) };
         }
         if self.splits == 1 && !self.in_place() {
             let scratch = scratch.wrapping_add(self.tile_bytes());
@@ -236,12 +152,11 @@ impl Depthwise {
         to: [*mut f32; QUAD],
         operands: &[*mut u8],
         workspace: *mut u8,
+        segments: &mut [Segment; KC],
     ) {
         let lhs = operands[0].cast::<f32>().cast_const().wrapping_add(col0);
         let mut starts = [Start::default(); crate::gemm::pack::MAX_WIDTH];
         self.patches.starts(Rows { first: row0, count: rows, width: rows }, &mut starts);
-        let padding = Segment { lhs: [(ZEROS.as_ptr(), 0); QUAD], rhs: std::ptr::null(), terms: 0 };
-        let mut segments = [padding; KC];
         let (channels, channel) = (self.patches.channels, self.patches.channel);
         let first_chunk = chunks.start;
         for chunk in chunks {
@@ -269,7 +184,7 @@ impl Depthwise {
             let add = chunk > first_chunk;
             let quad = Quad { segments: &segments[..count], lhs_step: channel, rhs_step, lanes: cols, to, rows, add };
             // SAFETY: every address is that of an element of an operand (or of the zeros, where no offset counts).
-            unsafe { (self.quad)(&quad) };
+            unsafe { (self.chains)(&quad) };
         }
     }
 

@@ -4,6 +4,7 @@
 //! product's blocks and never stored. So it has the product's order of sums: chunks of constant length over (window position,
 //! channel), each one chain of fused multiply-adds.
 
+mod chains;
 mod depthwise;
 mod generic;
 mod patches;
@@ -85,8 +86,8 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Driver 
         row: (phase.batch_rows * spec.batch != positions)
             .then(|| (phase.first_row, Strided::new(rows.iter().map(|r| (r.dim.extent, r.logical))))),
     };
-    // Many terms for few outputs: packing the weights for all blocks would only move a large operand twice.
-    let weights_mode = if spec.terms() > 2 * positions { Mode::Private } else { Mode::Shared };
+    // A weight gradient has many terms for few outputs: packing rhs ahead would only move a large operand twice.
+    let weights_mode = if spec.terms() > 2 * positions.max(8 * features) { Mode::Private } else { Mode::Shared };
     let weights = Side { source: weights, operand: 1, mode: weights_mode };
     let patches = Side { source: patches, operand: 0, mode: Mode::Private };
     let batch = Strided::new([(groups.count, groups.out)]);

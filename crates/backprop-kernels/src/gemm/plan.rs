@@ -9,8 +9,10 @@ const TASK: usize = 1 << 21;
 pub(crate) const SMALL: usize = 3 << 20;
 /// Parts of the sum over k at most: enough for 64 cores.
 const MAX_SPLITS: usize = 64;
+/// Chunks of a part at least: shorter ones cost more in combining than they win.
+const SPLIT_CHUNKS: usize = 4;
 /// Elements of the output block that `splits` reckons with.
-const BLOCK: usize = 32 * 128;
+const BLOCK: usize = 128 * 128;
 
 /// Extents of a batched product.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,7 @@ impl Extents {
     pub fn splits(self) -> usize {
         let blocks = self.outputs().div_ceil(BLOCK).max(1);
         let wanted = (self.multiply_adds() / TASK).clamp(1, MAX_SPLITS);
-        (wanted / blocks).min(self.chunks() / 2).max(1)
+        (wanted / blocks).min(self.chunks() / SPLIT_CHUNKS).max(1)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the kernel tests share: running a kernel on a pool, and numbers to run it on.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+pub mod layer;
+
 use backprop_kernels::Kernel;
 use backprop_kernels::pool::Pool;
 
