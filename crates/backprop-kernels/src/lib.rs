@@ -17,6 +17,7 @@ pub mod pool;
 pub mod reduce;
 mod simd;
 pub mod tile;
+pub mod window;
 
 pub use dtype::DType;
 pub use isa::Isa;
@@ -26,3 +27,4 @@ pub use movement::{
 };
 pub use reduce::{ArgReduce, ArgReduction, Reduce, Reduction};
 pub use tile::{Fused, OpCode, Reg, TileEpilogue, TileError, TileProgram};
+pub use window::{ReduceWindow, SelectAndGather, SelectAndScatter, WindowSpec};

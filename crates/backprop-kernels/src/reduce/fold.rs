@@ -113,17 +113,17 @@ pub(super) fn lanes(len: usize) -> usize {
 }
 
 /// The vector loops of one fold for one instruction set.
-pub(super) struct Loops {
+pub(crate) struct Loops {
     /// `(lanes, count of lanes, first lane, values, n)`: value `i` joins lane `(first + i) mod count`.
     pub(super) spread: unsafe fn(*mut u8, usize, usize, *const u8, usize),
     /// `(lanes, count of lanes)`: the tree over the lanes, result in lane 0.
     pub(super) gather: unsafe fn(*mut u8, usize),
     /// `(row, values, n)`: value `i` joins element `i` of the row.
-    pub(super) columns: unsafe fn(*mut u8, *const u8, usize),
+    pub(crate) columns: unsafe fn(*mut u8, *const u8, usize),
     /// `(results, values, rows, length)`: whole rows shorter than a tile, each with the lanes of its length.
     pub(super) rows: unsafe fn(*mut u8, *const u8, usize, usize),
     /// `(sums, n)`: identities.
-    pub(super) clear: unsafe fn(*mut u8, usize),
+    pub(crate) clear: unsafe fn(*mut u8, usize),
     /// `(values, sums, n)`: the final results.
     pub(super) finish: unsafe fn(*mut u8, *const u8, usize),
 }

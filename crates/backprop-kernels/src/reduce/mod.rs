@@ -12,6 +12,8 @@ mod level;
 mod plan;
 
 pub use arg::{ArgReduce, ArgReduction};
+pub(crate) use fold::Loops;
+pub(crate) use plan::same_type_loops;
 pub use plan::{Reduce, Reduction};
 
 #[cfg(test)]

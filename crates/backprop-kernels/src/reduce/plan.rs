@@ -127,6 +127,11 @@ fn pair<F: Fold>(isa: Isa) -> Option<(Loops, Loops)> {
     Some((Loops::of::<F>(isa), Loops::of::<Again<F>>(isa)))
 }
 
+/// The loops that reduce values of one type in that type.
+pub(crate) fn same_type_loops(reduction: Reduction, dtype: DType, isa: Isa) -> Option<Loops> {
+    loops(reduction, dtype, dtype, isa).map(|(first, _)| first)
+}
+
 fn loops(reduction: Reduction, dtype: DType, accumulate: DType, isa: Isa) -> Option<(Loops, Loops)> {
     if (reduction, dtype, accumulate) == (Reduction::Sum, DType::F32, DType::F64) {
         // Levels hand on f64; only the last one's result is rounded.

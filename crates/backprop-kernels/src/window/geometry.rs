@@ -1,0 +1,154 @@
+use crate::tile::MAX_RANK;
+
+/// A window sliding over a padded, dilated tensor: StableHLO's `reduce_window` attributes, one entry per dimension.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WindowSpec {
+    /// Shape of the input.
+    pub input: Vec<usize>,
+    /// Extent of the window.
+    pub window: Vec<usize>,
+    /// Step between windows.
+    pub strides: Vec<usize>,
+    /// Distance between neighbouring input elements; 1 is dense.
+    pub base_dilation: Vec<usize>,
+    /// Distance between neighbouring window elements; 1 is dense.
+    pub window_dilation: Vec<usize>,
+    /// Padding before the first and after the last element; negative removes.
+    pub padding: Vec<[isize; 2]>,
+}
+
+impl WindowSpec {
+    /// A dense window without padding that moves by its own extent.
+    pub fn tiling(input: &[usize], window: &[usize]) -> WindowSpec {
+        WindowSpec {
+            input: input.to_vec(),
+            window: window.to_vec(),
+            strides: window.to_vec(),
+            base_dilation: vec![1; input.len()],
+            window_dilation: vec![1; input.len()],
+            padding: vec![[0, 0]; input.len()],
+        }
+    }
+
+    /// Shape of the output; `None` if the entries do not fit the input's rank or one that must be positive is 0.
+    pub fn output(&self) -> Option<Vec<usize>> {
+        let rank = self.input.len();
+        let lists = [&self.window, &self.strides, &self.base_dilation, &self.window_dilation];
+        let fits = lists.iter().all(|list| list.len() == rank && !list.contains(&0)) && self.padding.len() == rank;
+        (fits && rank <= MAX_RANK).then(|| (0..rank).map(|d| self.extent(d)).collect())
+    }
+
+    fn extent(&self, d: usize) -> usize {
+        let spread = |size: usize, step: usize| if size == 0 { 0 } else { ((size - 1) * step + 1) as isize };
+        let padded = spread(self.input[d], self.base_dilation[d]) + self.padding[d][0] + self.padding[d][1];
+        let window = spread(self.window[d], self.window_dilation[d]);
+        if padded < window { 0 } else { ((padded - window) / self.strides[d] as isize) as usize + 1 }
+    }
+}
+
+/// One dimension of a sliding window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Axis {
+    pub(super) input: usize,
+    pub(super) output: usize,
+    window: usize,
+    stride: usize,
+    base_dilation: usize,
+    window_dilation: usize,
+    low: isize,
+    /// Input elements, in channel vectors, from one index to the next.
+    step: usize,
+}
+
+impl Axis {
+    /// The input index under element `k` of window `o`, if it is not padding.
+    #[inline]
+    fn source(&self, o: usize, k: usize) -> Option<usize> {
+        let position = (o * self.stride + k * self.window_dilation) as isize - self.low;
+        let position = usize::try_from(position).ok()?;
+        if self.base_dilation == 1 {
+            return (position < self.input).then_some(position);
+        }
+        let index = position / self.base_dilation;
+        (position % self.base_dilation == 0 && index < self.input).then_some(index)
+    }
+
+    /// Whether windows are the input's elements themselves.
+    fn is_trivial(&self) -> bool {
+        self.window == 1 && self.stride == 1 && self.base_dilation == 1 && self.low == 0 && self.input == self.output
+    }
+}
+
+/// The dimensions of a window problem: batch (trivial, leading), windowed, channels (trivial, trailing).
+#[derive(Clone, Debug)]
+pub(super) struct Geometry {
+    pub(super) batch: usize,
+    pub(super) axes: Vec<Axis>,
+    pub(super) channels: usize,
+}
+
+impl Geometry {
+    pub(super) fn new(spec: &WindowSpec) -> Option<Geometry> {
+        let output = spec.output()?;
+        let mut axes: Vec<Axis> = (0..output.len())
+            .map(|d| Axis {
+                input: spec.input[d],
+                output: output[d],
+                window: spec.window[d],
+                stride: spec.strides[d],
+                base_dilation: spec.base_dilation[d],
+                window_dilation: spec.window_dilation[d],
+                low: spec.padding[d][0],
+                step: 1,
+            })
+            .collect();
+        let mut channels = 1;
+        while let Some(axis) = axes.pop_if(|axis| axis.is_trivial()) {
+            channels *= axis.input;
+        }
+        let leading = axes.iter().take_while(|axis| axis.is_trivial()).count();
+        let batch = axes.drain(..leading).map(|axis| axis.input).product();
+        let mut step = 1;
+        for axis in axes.iter_mut().rev() {
+            axis.step = step;
+            step *= axis.input;
+        }
+        Some(Geometry { batch, axes, channels })
+    }
+
+    /// Windows per batch entry.
+    pub(super) fn windows(&self) -> usize {
+        self.axes.iter().map(|axis| axis.output).product()
+    }
+
+    /// Input positions per batch entry.
+    pub(super) fn positions(&self) -> usize {
+        self.axes.iter().map(|axis| axis.input).product()
+    }
+
+    /// Elements of a window.
+    pub(super) fn window(&self) -> usize {
+        self.axes.iter().map(|axis| axis.window).product()
+    }
+
+    /// Calls `f(position)` for the input positions under a window, in row-major order of the window.
+    #[inline]
+    pub(super) fn each(&self, window: usize, f: &mut impl FnMut(usize)) {
+        let mut index = [0; MAX_RANK];
+        let mut rest = window;
+        for (i, axis) in index[..self.axes.len()].iter_mut().zip(&self.axes).rev() {
+            *i = rest % axis.output;
+            rest /= axis.output;
+        }
+        visit(&self.axes, &index, 0, f);
+    }
+}
+
+fn visit(axes: &[Axis], index: &[usize], base: usize, f: &mut impl FnMut(usize)) {
+    let Some((axis, inner)) = axes.split_first() else { return f(base) };
+    for k in 0..axis.window {
+        if let Some(i) = axis.source(index[0], k) {
+            visit(inner, &index[1..], base + i * axis.step, f);
+        }
+    }
+}

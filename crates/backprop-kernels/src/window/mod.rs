@@ -1,0 +1,15 @@
+//! Windows: reductions over them (pooling), and the derivatives of their maximum.
+//!
+//! Fast where the innermost dimensions have windows of one element (channels last): loops over window positions outside, vectors
+//! over channels inside.
+
+mod geometry;
+mod reduce;
+mod select;
+
+pub use geometry::WindowSpec;
+pub use reduce::ReduceWindow;
+pub use select::{SelectAndGather, SelectAndScatter};
+
+#[cfg(test)]
+mod tests;
