@@ -53,13 +53,7 @@ unsafe fn choose_body<T: Real, const FMA: bool>(
 /// # Safety
 /// All lists hold `n` elements.
 #[inline(always)]
-unsafe fn add_body<T: Real, const FMA: bool>(
-    target: *mut u8,
-    selected: *const u32,
-    values: *const u8,
-    n: usize,
-    position: u32,
-) {
+unsafe fn add_body<T: Real, const FMA: bool>(target: *mut u8, selected: *const u32, values: *const u8, n: usize, position: u32) {
     // SAFETY: promised by the caller.
     let (target, selected, values) = unsafe {
         (

@@ -31,7 +31,11 @@ fn windows(spec: &WindowSpec) -> Vec<Vec<usize>> {
 fn specs(random: &mut Random) -> Vec<WindowSpec> {
     let mut specs = vec![
         WindowSpec::tiling(&[2, 8, 8, 70], &[1, 2, 2, 1]),
-        WindowSpec { strides: vec![1, 2, 2, 1], padding: vec![[0, 0], [1, 1], [1, 1], [0, 0]], ..WindowSpec::tiling(&[2, 9, 9, 33], &[1, 3, 3, 1]) },
+        WindowSpec {
+            strides: vec![1, 2, 2, 1],
+            padding: vec![[0, 0], [1, 1], [1, 1], [0, 0]],
+            ..WindowSpec::tiling(&[2, 9, 9, 33], &[1, 3, 3, 1])
+        },
         WindowSpec { strides: vec![1, 1, 2, 2], ..WindowSpec::tiling(&[2, 3, 9, 8], &[1, 1, 3, 3]) },
         WindowSpec::tiling(&[], &[]),
         WindowSpec::tiling(&[0, 4], &[1, 2]),
