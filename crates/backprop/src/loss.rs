@@ -1,0 +1,297 @@
+//! Losses: each gives a sum and the weight it stands for; only the training step divides. Accumulation, ignored positions and a
+//! smaller last batch are then exact.
+
+use crate::nn::{
+    custom_vjp,
+    functional::{log1p_exp_neg_abs, spread},
+};
+use backprop_core::{DType, HostTensor, Tensor, Type};
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+
+/// A sum and the weight it stands for, both scalars of the output's element type.
+#[derive(Clone, Copy, Debug)]
+pub struct Weighted<'g> {
+    /// Sum over the batch.
+    pub sum: Tensor<'g>,
+    /// Number of summands, or the sum of their weights.
+    pub weight: Tensor<'g>,
+}
+
+impl<'g> Weighted<'g> {
+    /// The sum divided by the weight.
+    #[track_caller]
+    pub fn mean(self) -> Tensor<'g> {
+        self.sum / self.weight
+    }
+}
+
+/// What training makes small.
+pub trait Loss: Debug + Send + Sync {
+    /// Traces the loss of a model's output against the targets.
+    fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g>;
+
+    /// Checks the loss's numbers.
+    ///
+    /// # Errors
+    /// A sentence saying which number is wrong.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The library's losses, told apart by `type` in TOML.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LossSpec {
+    /// [`CrossEntropy`]
+    CrossEntropy(CrossEntropy),
+    /// [`Mse`]
+    Mse(Mse),
+    /// [`BceWithLogits`]
+    BceWithLogits(BceWithLogits),
+}
+
+impl LossSpec {
+    /// Names that can stand as `type` in TOML.
+    pub const TYPES: &[&str] = &["cross_entropy", "mse", "bce_with_logits"];
+
+    fn get(&self) -> &dyn Loss {
+        match self {
+            LossSpec::CrossEntropy(loss) => loss,
+            LossSpec::Mse(loss) => loss,
+            LossSpec::BceWithLogits(loss) => loss,
+        }
+    }
+}
+
+impl Loss for LossSpec {
+    fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g> {
+        self.get().forward(output, target)
+    }
+    fn validate(&self) -> Result<(), String> {
+        self.get().validate()
+    }
+}
+
+/// Cross-entropy of logits `[.., classes]` against class indices `[..]`. An index that is neither a class nor `ignore_index`
+/// makes the loss NaN, so that no update is made.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossEntropy {
+    /// Positions with this target count neither in the sum nor in the weight.
+    #[serde(default = "default_ignore_index")]
+    pub ignore_index: i32,
+    /// Share of the target that is spread evenly over all classes.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// Weight of each class; all 1 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Vec<f64>>,
+}
+
+/// PyTorch's.
+pub(crate) const fn default_ignore_index() -> i32 {
+    -100
+}
+
+impl Default for CrossEntropy {
+    fn default() -> CrossEntropy {
+        CrossEntropy { ignore_index: default_ignore_index(), label_smoothing: 0.0, weight: None }
+    }
+}
+
+impl CrossEntropy {
+    /// PyTorch's defaults: ignores −100, no smoothing, no class weights.
+    pub fn new() -> CrossEntropy {
+        CrossEntropy::default()
+    }
+
+    /// Positions with this target are ignored.
+    pub fn ignore_index(mut self, index: i32) -> CrossEntropy {
+        self.ignore_index = index;
+        self
+    }
+
+    /// Share of the target that is spread evenly over all classes.
+    pub fn label_smoothing(mut self, share: f64) -> CrossEntropy {
+        self.label_smoothing = share;
+        self
+    }
+
+    /// Weight of each class.
+    pub fn weight(mut self, weight: impl Into<Vec<f64>>) -> CrossEntropy {
+        self.weight = Some(weight.into());
+        self
+    }
+
+    /// What is wrong with the operands, if anything.
+    fn complaint(&self, logits: Tensor<'_>, target: Tensor<'_>) -> Option<String> {
+        let (l, t) = (logits.shape(), target.shape());
+        if !logits.dtype().is_float() || l.is_empty() || l[..l.len() - 1] != t[..] {
+            return Some("needs logits [.., classes] and one class index for each position [..]".into());
+        }
+        if !matches!(target.dtype(), DType::I32 | DType::I64) {
+            return Some("needs class indices of type i32; for numbers as targets use mse or bce_with_logits".into());
+        }
+        match &self.weight {
+            Some(w) if w.len() != l[l.len() - 1] => Some(format!("{} class weights for {} classes", w.len(), l[l.len() - 1])),
+            _ => None,
+        }
+    }
+
+    /// The target distribution `[m, classes]` times the class weights, and the weight of each position `[m]`; zero where ignored.
+    fn distribution<'b>(&self, logits: Tensor<'b>, target: Tensor<'b>) -> (Tensor<'b>, Tensor<'b>) {
+        let (b, shape) = (logits.builder(), logits.shape());
+        let classes = shape[1];
+        let here = b.iota(Type::new(target.dtype(), &shape), 1).equal(spread(target, &shape, &[1]));
+        let full = |value: f64| b.full(logits.ty(), value);
+        let off = self.label_smoothing / classes as f64;
+        let share = here.select(full(1.0 - self.label_smoothing + off), full(off));
+
+        let one = b.full(Type::new(logits.dtype(), &shape[..1]), 1.0);
+        let known = target.greater_equal(0.0) & target.less(classes as f64);
+        let counts = target.not_equal(f64::from(self.ignore_index)).select(known.select(one, one * f64::NAN), one * 0.0);
+        let class_weights = self.weight.as_ref().and_then(|w| HostTensor::from_f64(logits.dtype(), [classes], w).ok());
+        let Some(class_weights) = class_weights else { return (share * spread(counts, &shape, &[1]), counts) };
+        let class_weights = b.constant(class_weights).broadcast_to(&shape);
+        let own = here.select(class_weights, full(0.0)).sum(&[1]);
+        (share * class_weights * spread(counts, &shape, &[1]), own * counts)
+    }
+}
+
+impl Loss for CrossEntropy {
+    fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g> {
+        if let Some(message) = self.complaint(output, target) {
+            let stand_in = output.builder().fail("cross_entropy", &[output.ty(), target.ty()], message);
+            return Weighted { sum: stand_in, weight: stand_in };
+        }
+        let (shape, positions) = (output.shape(), target.shape().elements());
+        let logits = output.reshape([positions, shape[shape.len() - 1]]);
+        let outputs = custom_vjp(
+            "cross_entropy",
+            &[logits, target.reshape([positions])],
+            1,
+            |x| {
+                let shape = x[0].shape();
+                let (q, weight) = self.distribution(x[0], x[1]);
+                let highest = x[0].max(&[1]);
+                let shifted = (x[0] - spread(highest, &shape, &[1])).exp();
+                let log_sum_exp = shifted.sum(&[1]).log() + highest;
+                // Where q is 0 nothing counts, not even an infinite logit.
+                let terms = q * (spread(log_sum_exp, &shape, &[1]) - x[0]);
+                vec![q.equal(0.0).select(q, terms).sum_all(), weight.sum_all(), log_sum_exp]
+            },
+            |s| {
+                let (logits, shape) = (s.inputs[0], s.inputs[0].shape());
+                let (q, _) = self.distribution(logits, s.inputs[1]);
+                let p = (logits - spread(s.outputs[2], &shape, &[1])).exp();
+                vec![Some((p * spread(q.sum(&[1]), &shape, &[1]) - q) * s.cotangents[0]), None]
+            },
+        );
+        Weighted { sum: outputs[0], weight: outputs.get(1).copied().unwrap_or(outputs[0]) }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            return Err(format!("label_smoothing must be in [0, 1], got {}", self.label_smoothing));
+        }
+        match self.weight.iter().flatten().find(|w| !w.is_finite() || **w < 0.0) {
+            Some(w) => Err(format!("class weights must be finite and not negative, got {w}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Squared error; the weight is the number of elements.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mse {}
+
+impl Mse {
+    /// The loss.
+    pub fn new() -> Mse {
+        Mse {}
+    }
+}
+
+impl Loss for Mse {
+    fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g> {
+        if let Some(failed) = same_type("mse", output, target) {
+            return failed;
+        }
+        let difference = output - target;
+        Weighted { sum: (difference * difference).sum_all(), weight: output.like(output.shape().elements() as f64) }
+    }
+}
+
+/// Binary cross-entropy of logits against probabilities of the same shape; the weight is the number of elements.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BceWithLogits {
+    /// Factor on the loss of positive targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pos_weight: Option<f64>,
+}
+
+impl BceWithLogits {
+    /// Positives and negatives alike.
+    pub fn new() -> BceWithLogits {
+        BceWithLogits::default()
+    }
+
+    /// Factor on the loss of positive targets.
+    pub fn pos_weight(mut self, weight: f64) -> BceWithLogits {
+        self.pos_weight = Some(weight);
+        self
+    }
+}
+
+impl Loss for BceWithLogits {
+    /// With softplus(x) = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|): (1 − y)·x + (1 + (w − 1)·y)·softplus(−x).
+    fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g> {
+        if let Some(failed) = same_type("bce_with_logits", output, target) {
+            return failed;
+        }
+        let extra = self.pos_weight.unwrap_or(1.0) - 1.0;
+        let outputs = custom_vjp(
+            "bce_with_logits",
+            &[output, target],
+            0,
+            |o| {
+                let (x, y) = (o[0], o[1]);
+                let terms = (1.0 - y) * x + (y * extra + 1.0) * softplus_of_negative(x);
+                vec![terms.sum_all()]
+            },
+            |s| {
+                let (x, y, g) = (s.inputs[0], s.inputs[1], s.cotangents[0]);
+                let to_x = (1.0 - y) - (y * extra + 1.0) * (-x).logistic();
+                let to_y = softplus_of_negative(x) * extra - x;
+                vec![Some(to_x * g), Some(to_y * g)]
+            },
+        );
+        Weighted { sum: outputs[0], weight: output.like(output.shape().elements() as f64) }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match self.pos_weight {
+            Some(w) if !w.is_finite() || w < 0.0 => Err(format!("pos_weight must be finite and not negative, got {w}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn softplus_of_negative(x: Tensor<'_>) -> Tensor<'_> {
+    (-x).maximum(0.0) + log1p_exp_neg_abs(x)
+}
+
+/// An error of the graph if output and target differ in type.
+#[track_caller]
+fn same_type<'g>(loss: &str, output: Tensor<'g>, target: Tensor<'g>) -> Option<Weighted<'g>> {
+    if output.ty() == target.ty() && output.dtype().is_float() {
+        return None;
+    }
+    let message = "output and target must be of one floating-point type and shape";
+    let stand_in = output.builder().fail(loss, &[output.ty(), target.ty()], message.into());
+    Some(Weighted { sum: stand_in, weight: stand_in })
+}

@@ -1,0 +1,89 @@
+//! Layers: plain structs with builder methods and serde, so that the Rust value and the TOML table are one definition.
+//!
+//! A layer asks its [`Scope`] for parameters by name while it is traced; their sizes follow from the input. Names and logical
+//! layouts are PyTorch's. Images are channel-last (`[N, H, W, C]`), sequences `[N, T, F]`.
+
+mod activation;
+mod checkpoint;
+mod container;
+mod conv;
+mod custom;
+mod dropout;
+mod embedding;
+mod extent;
+mod flatten;
+pub mod functional;
+mod linear;
+mod lstm;
+mod norm;
+mod pool;
+mod scope;
+mod spec;
+mod table;
+
+pub use activation::{Gelu, GeluApproximation, LogSoftmax, Relu, Sigmoid, Softmax, Tanh};
+pub use checkpoint::{Checkpoint, checkpoint};
+pub use container::{Residual, Sequential};
+pub use conv::Conv2d;
+pub use custom::{Saved, custom_vjp};
+pub use dropout::Dropout;
+pub use embedding::Embedding;
+pub use extent::{Padding, Pair};
+pub use flatten::{Flatten, FlattenOrder};
+pub use linear::Linear;
+pub use lstm::Lstm;
+pub use norm::{BatchNorm, LayerNorm};
+pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
+pub use scope::{Mode, Scope, StateKind, StateSpec};
+pub use spec::{AnyLayer, LayerSpec};
+pub use table::{LayerRow, layer_table};
+
+use backprop_core::Tensor;
+use std::{any::Any, fmt::Debug};
+
+/// A differentiable function with named parameters.
+///
+/// ```
+/// use backprop::prelude::*;
+///
+/// /// y = scale ⊙ x.
+/// #[derive(Debug)]
+/// struct Scale;
+///
+/// impl Layer for Scale {
+///     fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
+///         let features = x.dim(-1);
+///         x * cx.param("scale", [features], &Init::Ones)
+///     }
+/// }
+///
+/// let model = Sequential::new().push(Linear::new(8)).push(Scale);
+/// let b = Builder::new();
+/// let x = b.input("x", Role::Data, Type::new(DType::F32, [4, 3]));
+/// let mut cx = Scope::new(&b, DType::F32, Mode::Train);
+/// let y = model.forward(&mut cx, x);
+/// assert_eq!(y.shape(), [4, 8].into());
+/// assert_eq!(cx.specs()[2].name, "layers.1.scale");
+/// ```
+pub trait Layer: Debug + Send + Sync + Any {
+    /// Traces the layer for an input. Misuse is reported through the graph's builder, never by a panic.
+    fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g>;
+
+    /// What the layer is called in tables: the name of its type unless it says otherwise.
+    fn kind(&self) -> String {
+        let name = std::any::type_name::<Self>();
+        name.rsplit("::").next().unwrap_or(name).to_owned()
+    }
+}
+
+const fn spec_true() -> bool {
+    true
+}
+
+const fn spec_one() -> usize {
+    1
+}
+
+const fn spec_last() -> isize {
+    -1
+}

@@ -1,0 +1,195 @@
+use super::{Layer, Scope, custom_vjp, functional::spread};
+use crate::init::Init;
+use backprop_core::{Shape, Tensor};
+use serde::{Deserialize, Serialize};
+
+fn default_eps() -> f64 {
+    1e-5
+}
+
+fn default_momentum() -> f64 {
+    0.1
+}
+
+/// Normalises each channel (last dimension of `[N, C]`, `[N, T, C]` or `[N, H, W, C]`) over all other dimensions: by the batch's mean
+/// and variance while training, by running ones in evaluation. Parameters `weight`, `bias`; statistics `running_mean`,
+/// `running_var` (unbiased), all `[C]`. Ioffe and Szegedy, "Batch Normalization".
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    #[serde(default = "default_eps")]
+    pub eps: f64,
+    /// Share of the batch's statistics in the next running ones.
+    #[serde(default = "default_momentum")]
+    pub momentum: f64,
+    /// Whether there are a weight and a bias.
+    #[serde(default = "super::spec_true")]
+    pub affine: bool,
+}
+
+impl Default for BatchNorm {
+    fn default() -> BatchNorm {
+        BatchNorm { eps: default_eps(), momentum: default_momentum(), affine: true }
+    }
+}
+
+impl BatchNorm {
+    /// PyTorch's defaults: eps 1e-5, momentum 0.1, affine.
+    pub fn new() -> BatchNorm {
+        BatchNorm::default()
+    }
+
+    /// Added to the variance.
+    pub fn eps(mut self, eps: f64) -> BatchNorm {
+        self.eps = eps;
+        self
+    }
+
+    /// Share of the batch's statistics in the next running ones.
+    pub fn momentum(mut self, momentum: f64) -> BatchNorm {
+        self.momentum = momentum;
+        self
+    }
+
+    /// With or without weight and bias.
+    pub fn affine(mut self, affine: bool) -> BatchNorm {
+        self.affine = affine;
+        self
+    }
+}
+
+impl Layer for BatchNorm {
+    fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        let (b, rank) = (cx.builder(), x.rank());
+        if rank < 2 || !self.eps.is_finite() || self.eps < 0.0 || !(0.0..=1.0).contains(&self.momentum) {
+            let message = "needs an input [N, .., C], eps of at least 0 and momentum in [0, 1]";
+            return b.fail("batch_norm", &[x.ty()], message.into());
+        }
+        let features = x.dim(-1);
+        let (weight, bias) = affine(cx, [features].into(), self.affine);
+        let mean = cx.state("running_mean", [features], &Init::Zeros);
+        let variance = cx.state("running_var", [features], &Init::Ones);
+        if !cx.train() {
+            return (x - mean) * (variance + self.eps).rsqrt() * weight + bias;
+        }
+        let n = x.shape()[..rank - 1].iter().product::<usize>();
+        if n < 2 {
+            let message = "needs more than one value per channel to train on; use a larger batch, or drop the last, smaller one";
+            return b.fail("batch_norm", &[x.ty()], message.into());
+        }
+        let reduced: Vec<usize> = (0..rank - 1).collect();
+        let outputs = normalise("batch_norm", [x, weight, bias], reduced, vec![rank - 1], self.eps);
+        let unbiased = outputs[2] * (n as f64 / (n - 1) as f64);
+        let next = |old: Tensor<'g>, new: Tensor<'g>| old * (1.0 - self.momentum) + new.stop_gradient() * self.momentum;
+        cx.set_state("running_mean", next(mean, outputs[1]));
+        cx.set_state("running_var", next(variance, unbiased));
+        outputs[0]
+    }
+}
+
+/// Normalises over the last dimensions. Parameters `weight`, `bias` of the shape of those dimensions.
+/// Ba, Kiros and Hinton, "Layer Normalization".
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerNorm {
+    /// Extents of the dimensions normalised over; the last one unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalized_shape: Option<Vec<usize>>,
+    /// Added to the variance.
+    #[serde(default = "default_eps")]
+    pub eps: f64,
+    /// Whether there are a weight and a bias.
+    #[serde(default = "super::spec_true")]
+    pub elementwise_affine: bool,
+}
+
+impl Default for LayerNorm {
+    fn default() -> LayerNorm {
+        LayerNorm { normalized_shape: None, eps: default_eps(), elementwise_affine: true }
+    }
+}
+
+impl LayerNorm {
+    /// Over the last dimension, eps 1e-5, affine.
+    pub fn new() -> LayerNorm {
+        LayerNorm::default()
+    }
+
+    /// Extents of the dimensions normalised over.
+    pub fn normalized_shape(mut self, shape: impl Into<Vec<usize>>) -> LayerNorm {
+        self.normalized_shape = Some(shape.into());
+        self
+    }
+
+    /// Added to the variance.
+    pub fn eps(mut self, eps: f64) -> LayerNorm {
+        self.eps = eps;
+        self
+    }
+
+    /// With or without weight and bias.
+    pub fn elementwise_affine(mut self, affine: bool) -> LayerNorm {
+        self.elementwise_affine = affine;
+        self
+    }
+}
+
+impl Layer for LayerNorm {
+    fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        let shape = x.shape();
+        let count = self.normalized_shape.as_ref().map_or(1, Vec::len);
+        let split = shape.len().checked_sub(count).filter(|_| count > 0);
+        let fits = |split: usize| self.normalized_shape.as_ref().is_none_or(|s| s[..] == shape[split..]);
+        let Some(split) = split.filter(|&s| fits(s)) else {
+            let message = format!("the input's last dimensions must be {:?}", self.normalized_shape.as_deref().unwrap_or(&[]));
+            return cx.builder().fail("layer_norm", &[x.ty()], message);
+        };
+        let (weight, bias) = affine(cx, shape[split..].into(), self.elementwise_affine);
+        let dims: Vec<usize> = (split..shape.len()).collect();
+        normalise("layer_norm", [x, weight, bias], dims.clone(), dims, self.eps)[0]
+    }
+}
+
+/// Weight and bias, or the constants 1 and 0.
+fn affine<'g>(cx: &mut Scope<'g>, shape: Shape, affine: bool) -> (Tensor<'g>, Tensor<'g>) {
+    if affine {
+        return (cx.param("weight", shape.clone(), &Init::Ones), cx.param("bias", shape, &Init::Zeros));
+    }
+    let ty = backprop_core::Type::new(cx.dtype(), shape);
+    (cx.builder().full(ty.clone(), 1.0), cx.builder().zeros(ty))
+}
+
+/// `(x − mean)·rstd·weight + bias` with mean and (biased) variance over `dims`; weight and bias lie along `own`.
+/// Results: y, and as residuals mean, variance and rstd.
+///
+/// The derivative is `dx = rstd·(d̂ − mean(d̂) − x̂·mean(d̂·x̂))` with `d̂ = g·weight` and `x̂ = (x − mean)·rstd`: both papers' formula.
+#[track_caller]
+fn normalise<'g>(region: &str, operands: [Tensor<'g>; 3], dims: Vec<usize>, own: Vec<usize>, eps: f64) -> Vec<Tensor<'g>> {
+    let shape = operands[0].shape();
+    let others: Vec<usize> = (0..shape.len()).filter(|d| !own.contains(d)).collect();
+    let (over, along) = (&dims, &own);
+    custom_vjp(
+        region,
+        &operands,
+        3,
+        |x| {
+            let whole = |t| spread(t, &shape, over);
+            let mean = x[0].mean(over);
+            let centred = x[0] - whole(mean);
+            let variance = (centred * centred).mean(over);
+            let rstd = (variance + eps).rsqrt();
+            let [weight, bias] = [x[1], x[2]].map(|p| p.broadcast_in_dim(shape.clone(), along));
+            vec![centred * whole(rstd) * weight + bias, mean, variance, rstd]
+        },
+        |s| {
+            let (x, weight, g) = (s.inputs[0], s.inputs[1], s.cotangents[0]);
+            let (mean, rstd) = (s.outputs[1], s.outputs[3]);
+            let whole = |t| spread(t, &shape, over);
+            let normalised = (x - whole(mean)) * whole(rstd);
+            let scaled = g * weight.broadcast_in_dim(shape.clone(), along);
+            let pull = scaled - whole(scaled.mean(over)) - normalised * whole((scaled * normalised).mean(over));
+            vec![Some(whole(rstd) * pull), Some((g * normalised).sum(&others)), Some(g.sum(&others))]
+        },
+    )
+}
