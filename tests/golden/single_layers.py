@@ -176,7 +176,7 @@ def activations():
         "erf": torch.erf,
     }
     for case, function in functions.items():
-        # Halfway between the grid's points, so that no sample sits on the kink at 0.
+        # Shifted off the grid, so that no sample sits on the kink at 0.
         record(case, {"function": case}, {"x": x + 0.125}, function)
     rows = torch.randn(3, 5) * 3
     record("softmax", {"function": "softmax", "axis": -1}, {"x": rows}, lambda v: v.softmax(-1))
