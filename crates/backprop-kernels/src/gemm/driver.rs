@@ -100,7 +100,7 @@ impl Driver {
     ) -> Driver {
         let private = match (a.mode, b.mode) {
             (Mode::Private, Mode::Private) => Private::Both,
-            (Mode::Shared, _) => Private::B,
+            (Mode::Shared, Mode::Private) => Private::B,
             _ => Private::A,
         };
         let mut block = Block::choose(x, micro, private);

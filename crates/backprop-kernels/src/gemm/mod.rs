@@ -164,13 +164,24 @@ impl Gemm {
 /// Products of so few multiply-adds are not worth packing A.
 const TINY: usize = 1 << 16;
 
+/// Elements of A up to which it is packed once for all blocks of columns rather than by each of them.
+const SHARED_A: usize = 1 << 20;
+
 /// How the operands of a plain product are read.
 fn modes(spec: &GemmSpec, x: Extents, micro: &Micro) -> (Mode, Mode) {
     // Rows a multiple of 2 KiB apart share so few sets of the first-level cache that they evict each other.
     let aliased = spec.a_row % 512 == 0 && x.k > 32 && x.m > 8;
     let few_cols = x.n <= micro.cols() || x.m * x.n * x.k <= TINY;
-    let a = if few_cols && !aliased { Mode::Direct } else { Mode::Private };
     let b = if spec.b_col == 1 && x.m <= 2 * micro.rows { Mode::Direct } else { Mode::Shared };
+    // Adjacent rows are packed at the speed of a copy; only a transposition is worth a place in the workspace.
+    let transposes = spec.a_row != 1 && b == Mode::Shared;
+    let a = if few_cols && !aliased {
+        Mode::Direct
+    } else if transposes && x.batch * x.m * x.k <= SHARED_A {
+        Mode::Shared
+    } else {
+        Mode::Private
+    };
     (a, b)
 }
 
