@@ -66,8 +66,17 @@ impl Primitive for ArgReduce {
     }
 
     fn samples() -> Vec<Sample> {
-        let cases: &[(&[usize], usize)] =
-            &[(&[5], 0), (&[2, 3], 0), (&[2, 3], 1), (&[3, 1, 5], 1), (&[3, 4, 5], 1), (&[1], 0), (&[0, 3], 1), (&[2, 33], 1)];
+        let cases: &[(&[usize], usize)] = &[
+            (&[5], 0),
+            (&[2, 3], 0),
+            (&[2, 3], 1),
+            (&[7, 1], 0),
+            (&[3, 1, 5], 1),
+            (&[3, 4, 5], 1),
+            (&[1], 0),
+            (&[0, 3], 1),
+            (&[2, 33], 1),
+        ];
         let sample =
             |reducer, shape: &[usize], dim| Sample::f64(ArgReduce { reducer, dim }, &[shape], Domain::Distinct(-2.0, 2.0));
         let both = [Reducer::Max, Reducer::Min];

@@ -3,7 +3,7 @@
 use super::{Cost, Derivative, Primitive, Sample, Vjp};
 use crate::{
     Builder, Tensor, Type,
-    graph::Graph,
+    graph::{Graph, Output, Role},
     reference::{Array, evaluate},
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,47 @@ where
 {
     let types: Vec<Type> = inputs.iter().map(Tensor::ty).collect();
     b.apply(Composite::new(region, b.trace(&types, f)), inputs)
+}
+
+/// Applies `f` with a derivative of the user's own: `derivative(inputs, outputs, cotangents)` gives one cotangent per
+/// floating-point input, in order.
+///
+/// ```
+/// use backprop_core::{Builder, DType, Type, graph::Role, op::custom_vjp};
+/// let b = Builder::new();
+/// let x = b.input("x", Role::Data, Type::scalar(DType::F32));
+/// // A straight-through estimator: rounds, but differentiates as the identity.
+/// let y = custom_vjp(&b, "straight_through", &[x], |_, x| vec![x[0].round_nearest_even()], |_, _, _, ct| vec![ct[0]]);
+/// b.output("dx", Role::Data, y[0].grad(&[x])[0]);
+/// assert!(b.finish().is_ok());
+/// ```
+#[track_caller]
+pub fn custom_vjp<'g, F, D>(b: &'g Builder, region: &str, inputs: &[Tensor<'g>], f: F, derivative: D) -> Vec<Tensor<'g>>
+where
+    F: for<'b> FnOnce(&'b Builder, &[Tensor<'b>]) -> Vec<Tensor<'b>>,
+    D: for<'b> FnOnce(&'b Builder, &[Tensor<'b>], &[Tensor<'b>], &[Tensor<'b>]) -> Vec<Tensor<'b>>,
+{
+    let types: Vec<Type> = inputs.iter().map(Tensor::ty).collect();
+    let body = b.trace(&types, f);
+    let results = body.output_types();
+    let (n, m) = (types.len(), results.len());
+    let rule = b.trace(&[&types[..], &results, &results].concat(), |b, v| derivative(b, &v[..n], &v[n..n + m], &v[n + m..]));
+    let region = Composite {
+        derivative: Some(rule.into()),
+        differentiable: (0..n).filter(|&i| types[i].dtype.is_float()).collect(),
+        ..Composite::new(region, body)
+    };
+    b.apply(region, inputs)
+}
+
+/// Applies `f` without keeping its intermediate values: the backward pass computes them again.
+#[track_caller]
+pub fn checkpoint<'g, F>(b: &'g Builder, region: &str, inputs: &[Tensor<'g>], f: F) -> Vec<Tensor<'g>>
+where
+    F: for<'b> FnOnce(&'b Builder, &[Tensor<'b>]) -> Vec<Tensor<'b>>,
+{
+    let types: Vec<Type> = inputs.iter().map(Tensor::ty).collect();
+    b.apply(Composite { recompute: true, ..Composite::new(region, b.trace(&types, f)) }, inputs)
 }
 
 impl Primitive for Composite {
@@ -134,19 +175,30 @@ impl Composite {
     /// Differentiates the body: inlined again, and merged with the first copy by CSE unless it is to be recomputed.
     fn body_vjp<'g>(&self, cx: &Vjp<'g>, cotangents: &[Option<Tensor<'g>>]) -> Vec<Option<Tensor<'g>>> {
         let Some(b) = cx.inputs.first().map(|t| t.builder()) else { return Vec::new() };
-        let mut inputs = cx.inputs.clone();
-        let mut cotangents = cotangents.to_vec();
+        let present: Vec<Tensor<'g>> = cotangents.iter().flatten().copied().collect();
+        let mut arguments = [&cx.inputs[..], &present].concat();
         if self.recompute {
             // The cotangents go through the barrier too, so that recomputation starts only when it is needed.
-            let present: Vec<Tensor<'g>> = cotangents.iter().flatten().copied().collect();
-            let held = b.apply(super::Barrier {}, &[&inputs[..], &present].concat());
-            inputs = held[..inputs.len()].to_vec();
-            let mut held = held[inputs.len()..].iter();
-            cotangents.iter_mut().flatten().for_each(|ct| *ct = *held.next().unwrap_or(ct));
+            arguments = b.apply(super::Barrier {}, &arguments);
         }
-        let outputs = b.inline(&self.body, &inputs);
-        let (ys, cts): (Vec<_>, Vec<_>) = outputs.iter().zip(&cotangents).filter_map(|(&y, ct)| ct.map(|ct| (y, ct))).unzip();
-        crate::grad::vjp_partial(b, &ys, &cts, &inputs, &cx.wanted)
+        // Traced apart: here one operand may depend on another or be the same tensor, in the body they are independent.
+        let inner = Builder::new();
+        let _scope = inner.scope(&b.path());
+        let xs: Vec<Tensor> = arguments.iter().enumerate().map(|(i, t)| inner.input(i.to_string(), Role::Data, t.ty())).collect();
+        let (xs, cts) = xs.split_at(cx.inputs.len());
+        let outputs = inner.inline(&self.body, xs);
+        let ys: Vec<Tensor> = outputs.iter().zip(cotangents).filter_map(|(&y, ct)| ct.map(|_| y)).collect();
+        let gradients = crate::grad::vjp_partial(&inner, &ys, cts, xs, &cx.wanted);
+        if let Some(error) = inner.error() {
+            b.fail_with(error);
+            return vec![None; cx.inputs.len()];
+        }
+        let mut graph = inner.with_graph(Graph::clone);
+        for (i, gradient) in gradients.iter().flatten().enumerate() {
+            graph.outputs.push(Output { name: i.to_string(), role: Role::Data, value: gradient.id() });
+        }
+        let mut given = b.inline(&graph, &arguments).into_iter();
+        gradients.iter().map(|g| g.and_then(|_| given.next())).collect()
     }
 }
 

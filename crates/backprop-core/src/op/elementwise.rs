@@ -87,8 +87,8 @@ macro_rules! unary_rows {
 
 const NO_INT: fn(i128) -> i128 = |x| x;
 const NO_FLOAT: fn(f64) -> f64 = |x| x;
-const KINK: Domain = Domain::AwayFrom { low: -2.0, high: 2.0, spacing: 4.0, margin: 0.1 };
-const JUMPS: Domain = Domain::AwayFrom { low: -3.0, high: 3.0, spacing: 0.5, margin: 0.05 };
+const KINK: Domain = Domain::AwayFrom { low: -2.0, high: 2.0, offset: 0.0, spacing: 4.0, margin: 0.1 };
+const JUMPS: Domain = Domain::AwayFrom { low: -3.0, high: 3.0, offset: 0.0, spacing: 0.5, margin: 0.05 };
 
 unary_rows! {
     /// −x.
@@ -226,8 +226,8 @@ const NO_FLOATS: fn(f64, f64) -> f64 = |a, _| a;
 const NO_INTS: fn(i128, i128, u32) -> i128 = |a, _, _| a;
 const WIDE: Domain = Domain::Uniform(-2.0, 2.0);
 /// Two operands from these never tie.
-const EVEN: Domain = Domain::AwayFrom { low: -2.0, high: 2.0, spacing: 0.5, margin: 0.2 };
-const ODD: Domain = Domain::AwayFrom { low: -2.25, high: 1.75, spacing: 0.5, margin: 0.2 };
+const EVEN: Domain = Domain::AwayFrom { low: -2.0, high: 2.0, offset: 0.0, spacing: 0.5, margin: 0.2 };
+const ODD: Domain = Domain::AwayFrom { low: -2.0, high: 2.0, offset: 0.25, spacing: 0.5, margin: 0.2 };
 const SMALL: Domain = Domain::Integers(0, 7);
 
 /// Share of the cotangent an operand of max/min gets: all of it when it alone is the extremum, half at a tie.
@@ -250,10 +250,10 @@ binary_rows! {
         Domain::Uniform(0.5, 2.0), Domain::Uniform(0.5, 2.0);
     /// Remainder with the sign of a; a itself for an integer b of zero.
     Rem "remainder" Number 8, |a, b| a % b, |a, b, _| if b == 0 { a } else { a % b },
-        Ok(|a, b, y, g| (g, -g * ((a - y) / b).round_nearest_even())), Domain::Uniform(3.1, 3.9), Domain::Uniform(0.8, 1.0);
+        Ok(|a, b, y, g| (g, -g * ((a - y) / b).round_nearest_even())), Domain::Uniform(3.3, 3.6), Domain::Uniform(0.94, 1.0);
     /// aᵇ as IEEE `pow`; the derivative in b is for a > 0.
     Pow "power" Float 30, f64::powf, NO_INTS,
-        Ok(|a, b, y, g| (g * b * a.pow(b - 1.0), g * y * a.log())), Domain::Uniform(0.3, 0.8), Domain::Uniform(0.5, 3.0);
+        Ok(|a, b, y, g| (g * b * a.pow(b - 1.0), g * y * a.log())), Domain::Uniform(0.4, 0.8), Domain::Uniform(0.5, 2.5);
     /// Larger of a and b; NaN if either is; equal shares of the cotangent at ties.
     Max "maximum" Any 1, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else if a > b { a } else { b }, |a, b, _| a.max(b),
         Ok(extremum_vjp), EVEN, ODD;
@@ -440,7 +440,8 @@ impl Primitive for Select {
     }
 }
 
-/// `clamp(low, x, high)` = min(max(x, low), high); bounds of x's shape or scalars. At a bound the cotangent goes to x; NaN stays.
+/// `clamp(low, x, high)` = min(max(x, low), high); bounds of x's shape or scalars. At a bound the cotangent goes to the bound, so that x
+/// gets none, as in PyTorch; NaN stays.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Clamp {}
 
@@ -475,8 +476,8 @@ impl Primitive for Clamp {
         let (x, g) = (cx.inputs[1], cx.ct());
         let zero = g.builder().zeros(g.ty());
         let [low, high] = [cx.inputs[0], cx.inputs[2]].map(|b| b.broadcast_to(x.shape()));
-        let above = low.maximum(x).greater(high);
-        let below = above.logical_not() & x.less(low);
+        let above = low.maximum(x).greater_equal(high);
+        let below = above.logical_not() & x.less_equal(low);
         let fit = |bound: Tensor<'g>, ct: Tensor<'g>| if bound.shape().is_empty() { ct.sum_all() } else { ct };
         let to_low = fit(cx.inputs[0], below.select(g, zero));
         let to_high = fit(cx.inputs[2], above.select(g, zero));
@@ -485,7 +486,7 @@ impl Primitive for Clamp {
     fn samples() -> Vec<Sample> {
         let sample = |b: &[usize], s: &[usize]| {
             let bound = |low, high| (Type::new(DType::F64, b), Domain::Uniform(low, high));
-            let x = Domain::AwayFrom { low: -2.0, high: 2.0, spacing: 0.8, margin: 0.15 };
+            let x = Domain::AwayFrom { low: -2.0, high: 2.0, offset: 0.0, spacing: 0.8, margin: 0.15 };
             Sample::new(Clamp {}, vec![bound(-0.85, -0.75), (Type::new(DType::F64, s), x), bound(0.75, 0.85)])
         };
         SHAPES.iter().map(|s| sample(s, s)).chain([sample(&[], &[2, 3]), sample(&[], &[9])]).collect()

@@ -168,7 +168,9 @@ impl Primitive for Barrier {
         Cost::default()
     }
     fn samples() -> Vec<Sample> {
-        vec![Sample::f64(Barrier {}, &[&[2, 3], &[4]], Domain::Uniform(-2.0, 2.0))]
+        let shapes: [&[&[usize]]; 8] =
+            [&[&[2, 3], &[5]], &[&[]], &[&[1]], &[&[0], &[2]], &[&[7]], &[&[3, 5], &[3, 5]], &[&[1, 4]], &[&[2, 3, 2]]];
+        shapes.map(|s| Sample::f64(Barrier {}, s, Domain::Uniform(-2.0, 2.0))).into()
     }
 }
 

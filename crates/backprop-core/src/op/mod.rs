@@ -19,7 +19,7 @@ mod scan_grad;
 mod window;
 
 pub use arg_reduce::ArgReduce;
-pub use composite::{Composite, composite};
+pub use composite::{Composite, checkpoint, composite, custom_vjp};
 pub use convolution::{ConvDims, Convolution};
 pub use data_movement::{BroadcastInDim, Concatenate, Pad, Reshape, Reverse, Slice, Transpose};
 pub use dot_general::DotGeneral;

@@ -6,13 +6,15 @@ use crate::{DType, Type};
 pub enum Domain {
     /// Uniform between two bounds.
     Uniform(f64, f64),
-    /// Uniform, but at least this far from every multiple of the given spacing: away from kinks and jumps.
+    /// Uniform, but at least a margin away from equally spaced kinks or jumps.
     AwayFrom {
         /// Lower bound.
         low: f64,
         /// Upper bound.
         high: f64,
-        /// Kinks lie at multiples of this.
+        /// Where one of the kinks lies.
+        offset: f64,
+        /// Distance between kinks.
         spacing: f64,
         /// Least distance to a kink.
         margin: f64,
