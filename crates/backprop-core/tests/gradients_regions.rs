@@ -124,7 +124,10 @@ fn a_scan_whose_final_state_nobody_reads() {
 fn a_scan_of_slices_only_and_of_states_only() {
     check(&[&[4, 3]], |b, x| scan(b, FORWARD, &[], &[], x, |_, _, s| (vec![], vec![s[0].exp(), s[0]])).1);
     check(&[&[3]], |b, x| scan(b, FORWARD, &[], x, &[], |_, h, _| (vec![h[0].sin()], vec![])).0);
-    check(&[&[3], &[3]], |b, x| scan(b, FORWARD, &x[..1], &x[1..], &[], |c, h, _| (vec![h[0] * c[0]], vec![c[0]])).1);
+    check(&[&[3], &[3]], |b, x| {
+        let (last, ys) = scan(b, FORWARD, &x[..1], &x[1..], &[], |c, h, _| (vec![h[0] * c[0]], vec![c[0]]));
+        vec![last[0], ys[0]]
+    });
 }
 
 #[test]
