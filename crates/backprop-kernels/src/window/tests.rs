@@ -14,7 +14,7 @@ fn windows(spec: &WindowSpec) -> Vec<Vec<usize>> {
             let mut index = Vec::new();
             for d in 0..o.len() {
                 let at = (o[d] * spec.strides[d] + k[d] * spec.window_dilation[d]) as isize - spec.padding[d][0];
-                let inside = at >= 0 && at as usize % spec.base_dilation[d] == 0;
+                let inside = at >= 0 && (at as usize).is_multiple_of(spec.base_dilation[d]);
                 let i = at.max(0) as usize / spec.base_dilation[d];
                 if !inside || i >= spec.input[d] {
                     return None;
