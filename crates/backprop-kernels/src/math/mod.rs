@@ -17,7 +17,7 @@ pub use exp_log::{exp, expm1, log, log1p};
 pub use power::{pow, rsqrt, sqrt};
 pub use round::{maximum, minimum, sign};
 pub use special::{erf, logistic, tanh};
-pub use trig::{cos, sin};
+pub use trig::{REDUCIBLE, cos, sin};
 
 /// `a·b + c`, fused or in two roundings.
 #[inline(always)]

@@ -68,39 +68,39 @@ fn sweep() -> Vec<f32> {
     x
 }
 
+/// The same function in `f64`.
+type Reference = fn(f64) -> f64;
+
 fn rsqrt(x: f64) -> f64 {
     1.0 / x.sqrt()
 }
 
 #[test]
 fn functions_of_one_argument_stay_within_four_ulp() {
-    let always: fn(f32) -> bool = |_| true;
-    #[allow(clippy::type_complexity, reason = "one row per function")]
-    let table: [(OpCode, fn(f64) -> f64, fn(f32) -> bool); 12] = [
-        (OpCode::Exp, f64::exp, always),
-        (OpCode::Expm1, f64::exp_m1, always),
-        (OpCode::Log, f64::ln, always),
-        (OpCode::Log1p, f64::ln_1p, always),
-        (OpCode::Tanh, f64::tanh, always),
-        (OpCode::Logistic, wide::logistic, always),
-        (OpCode::Erf, wide::erf, always),
-        (OpCode::Sqrt, f64::sqrt, always),
-        (OpCode::Rsqrt, rsqrt, always),
-        (OpCode::Sin, f64::sin, |x| x.abs() <= 1e4),
-        (OpCode::Cos, f64::cos, |x| x.abs() <= 1e4),
-        (OpCode::Abs, f64::abs, always),
+    let table: [(OpCode, Reference); 12] = [
+        (OpCode::Exp, f64::exp),
+        (OpCode::Expm1, f64::exp_m1),
+        (OpCode::Log, f64::ln),
+        (OpCode::Log1p, f64::ln_1p),
+        (OpCode::Tanh, f64::tanh),
+        (OpCode::Logistic, wide::logistic),
+        (OpCode::Erf, wide::erf),
+        (OpCode::Sqrt, f64::sqrt),
+        (OpCode::Rsqrt, rsqrt),
+        (OpCode::Sin, f64::sin),
+        (OpCode::Cos, f64::cos),
+        (OpCode::Abs, f64::abs),
     ];
     let x = sweep();
-    for (op, reference, domain) in table {
+    for (op, reference) in table {
         for &isa in Isa::available() {
             let (mut worst, mut at) = (0.0, 0.0);
             for (&x, y) in x.iter().zip(apply1(op, isa, &x)) {
-                let error = if domain(x) { ulps(y, reference(f64::from(x))) } else { 0.0 };
+                let error = ulps(y, reference(f64::from(x)));
                 if error > worst {
                     (worst, at) = (error, x);
                 }
             }
-            println!("{op:?} {isa}: {worst:.3} ULP at {at:e}");
             assert!(worst <= 4.0, "{op:?} on {isa}: {worst} ULP at {at:e}");
         }
     }
@@ -111,16 +111,13 @@ fn pow_stays_within_four_ulp() {
     let exponents = [-8.0, -3.5, -2.0, -1.0, -0.5, -0.1, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 7.9, 8.0, 37.25, -91.0];
     let bases: Vec<f32> = (0..=u32::MAX).step_by(30_011).map(f32::from_bits).collect();
     for &isa in Isa::available() {
-        let mut worst = 0f64;
         for y in exponents {
             let results = apply2(OpCode::Pow, isa, &bases, &vec![y; bases.len()]);
             for (&x, got) in bases.iter().zip(results) {
                 let error = ulps(got, f64::from(x).powf(f64::from(y)));
                 assert!(error <= 4.0, "{x:e}^{y} on {isa}: {got:e}, {error} ULP");
-                worst = worst.max(error);
             }
         }
-        println!("Pow {isa}: {worst:.3} ULP");
     }
 }
 

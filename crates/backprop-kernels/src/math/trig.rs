@@ -35,6 +35,9 @@ fn by_quadrant<const FMA: bool>(quadrant: i32, r: f32) -> f32 {
     f32::from_bits(y.to_bits() ^ (((quadrant & 2) as u32) << 30))
 }
 
+/// The largest magnitude that [`sin`] and [`cos`] reduce within 4 ULP; the tile operations take larger ones through `f64`.
+pub const REDUCIBLE: f32 = 1.0e4;
+
 /// Sine. Within 4 ULP for |x| ≤ 10⁴; NaN for infinities.
 #[inline(always)]
 pub fn sin<const FMA: bool>(x: f32) -> f32 {

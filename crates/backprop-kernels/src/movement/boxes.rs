@@ -6,8 +6,9 @@ use std::ops::Range;
 const STRAIGHT: usize = 32_768;
 /// Side of a transposed box: its rows and columns stay in the second-level cache.
 const SIDE: usize = 128;
-/// Rows a transposition moves together: half a cache line of `f32`.
-const STRIP: usize = 8;
+/// Side of the squares a transposition moves at once: a cache line of `f32`, so that each line is touched once even where the
+/// rows fall into one set of the cache.
+const SQUARE: usize = 16;
 /// Shorter rows are copied element by element: a call of `memcpy` costs more.
 const SHORT: usize = 16;
 
@@ -176,30 +177,46 @@ unsafe fn copy_row<T: Copy>(source: *const T, target: *mut T, n: usize, dim: &Di
     }
 }
 
-/// Copies `width` × `height` elements, `width` along the source's contiguous dimension, in strips of [`STRIP`].
+/// Copies `width` × `height` elements, `width` along the source's contiguous dimension, square by square.
 ///
 /// # Safety
 /// The elements at both dimensions' strides are readable and writable.
 unsafe fn transpose<T: Copy>(source: *const T, target: *mut T, width: usize, height: usize, strip: &Dim, row: &Dim) {
-    // SAFETY: promised by the caller; `i` and `j` stay in the rectangle.
-    unsafe {
-        for i in (0..width).step_by(STRIP) {
-            let source = source.add(i);
-            let target = target.offset(i as isize * strip.target);
-            let many = STRIP.min(width - i);
-            for j in 0..height as isize {
-                let (source, target) = (source.offset(j * row.source), target.offset(j * row.target));
-                if many == STRIP {
-                    let held = source.cast::<[T; STRIP]>().read_unaligned();
-                    for (k, &value) in held.iter().enumerate() {
-                        *target.offset(k as isize * strip.target) = value;
-                    }
-                } else {
-                    for k in 0..many {
-                        *target.offset(k as isize * strip.target) = *source.add(k);
+    for i in (0..width).step_by(SQUARE) {
+        for j in (0..height).step_by(SQUARE) {
+            let (across, along) = (SQUARE.min(width - i), SQUARE.min(height - j));
+            // SAFETY: promised by the caller; the square stays in the rectangle.
+            unsafe {
+                let source = source.offset(i as isize + j as isize * row.source);
+                let target = target.offset(i as isize * strip.target + j as isize * row.target);
+                if (across, along, row.target) == (SQUARE, SQUARE, 1) {
+                    turn_square(source, row.source, target, strip.target);
+                    continue;
+                }
+                for l in 0..along as isize {
+                    for k in 0..across as isize {
+                        *target.offset(k * strip.target + l * row.target) = *source.offset(k + l * row.source);
                     }
                 }
             }
+        }
+    }
+}
+
+/// Transposes one square of contiguous rows at those strides.
+///
+/// # Safety
+/// Every row is readable in the source and writable in the target.
+#[inline]
+unsafe fn turn_square<T: Copy>(source: *const T, from: isize, target: *mut T, to: isize) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let rows: [[T; SQUARE]; SQUARE] =
+            std::array::from_fn(|l| source.offset(l as isize * from).cast::<[T; SQUARE]>().read_unaligned());
+        #[allow(clippy::needless_range_loop, reason = "`k` is a column of every row")]
+        for k in 0..SQUARE {
+            let column: [T; SQUARE] = std::array::from_fn(|l| rows[l][k]);
+            target.offset(k as isize * to).cast::<[T; SQUARE]>().write_unaligned(column);
         }
     }
 }

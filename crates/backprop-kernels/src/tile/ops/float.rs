@@ -20,8 +20,6 @@ lanes! {
     Tanh32: true (x: f32) -> f32 = math::tanh::<FMA>(x);
     Logistic32: true (x: f32) -> f32 = math::logistic::<FMA>(x);
     Erf32: true (x: f32) -> f32 = math::erf::<FMA>(x);
-    Sin32: true (x: f32) -> f32 = math::sin::<FMA>(x);
-    Cos32: true (x: f32) -> f32 = math::cos::<FMA>(x);
     Finite32: false (x: f32) -> Flag = Flag(u8::from(x.abs() < f32::INFINITY));
     Neg64: false (x: f64) -> f64 = -x;
     Abs64: false (x: f64) -> f64 = x.abs();
@@ -60,6 +58,26 @@ lanes! {
     Pow64: false (a, b: f64) -> f64 = a.powf(b);
     Max64: false (a, b: f64) -> f64 = math::wide::maximum(a, b);
     Min64: false (a, b: f64) -> f64 = math::wide::minimum(a, b);
+}
+
+macro_rules! circular {
+    ($($name:ident => $near:ident, $far:expr;)*) => {
+        $(pub(super) struct $name;
+        impl Lane1 for $name {
+            type A = f32;
+            type O = f32;
+            const LONG: bool = true;
+            #[inline(always)]
+            fn at<const FMA: bool>(x: f32) -> f32 { math::$near::<FMA>(x) }
+            #[inline(always)]
+            fn is_exception(x: f32) -> bool { x.abs() > math::REDUCIBLE }
+            fn exception(x: f32) -> f32 { $far(f64::from(x)) as f32 }
+        })*
+    };
+}
+circular! {
+    Sin32 => sin, f64::sin;
+    Cos32 => cos, f64::cos;
 }
 
 pub(super) struct Clamp32;

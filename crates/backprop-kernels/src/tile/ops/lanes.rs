@@ -12,6 +12,14 @@ pub(super) trait Lane1 {
     /// Long enough that a scalar remainder loop would show: the remainder then runs as one padded block.
     const LONG: bool = false;
     fn at<const FMA: bool>(a: Self::A) -> Self::O;
+    /// Whether the branch-free formula does not hold and [`exception`](Self::exception) gives the result.
+    #[inline(always)]
+    fn is_exception(_: Self::A) -> bool {
+        false
+    }
+    fn exception(_: Self::A) -> Self::O {
+        Self::O::default()
+    }
 }
 
 /// A function of two elements.
@@ -46,6 +54,16 @@ fn map2<L: Lane2, const FMA: bool>(dst: &mut [L::O], a: &[L::A], b: &[L::A]) {
     }
 }
 
+/// Replaces the results of exceptional arguments, which are rare: one vector pass finds out that there are none.
+#[inline(always)]
+fn repair<L: Lane1>(dst: &mut [L::O], a: &[L::A]) {
+    if a.iter().fold(false, |found, &a| found | L::is_exception(a)) {
+        for (d, &a) in dst.iter_mut().zip(a).filter(|(_, a)| L::is_exception(**a)) {
+            *d = L::exception(a);
+        }
+    }
+}
+
 /// # Safety
 /// `src` lists one address of `n` elements; `dst` holds `n` elements elsewhere.
 #[inline(always)]
@@ -65,6 +83,7 @@ unsafe fn body1<L: Lane1, const FMA: bool>(n: usize, dst: *mut u8, src: *const *
         map1::<L, FMA>(&mut result, &padded);
         tail.copy_from_slice(&result[..tail.len()]);
     }
+    repair::<L>(d, a);
 }
 
 /// # Safety
