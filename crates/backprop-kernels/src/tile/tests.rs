@@ -347,3 +347,24 @@ fn constructors_reject_what_does_not_fit() {
     assert_eq!(program.op(OpCode::Neg, &[Reg(9)]), Err(TileError::UnknownRegister(Reg(9))));
     assert!(matches!(Fused::new(&program, Isa::Portable), Err(TileError::NoResult)));
 }
+
+#[test]
+fn philox_may_start_inside_a_block() {
+    for isa in fused_isas() {
+        for start in 0..5u64 {
+            let index: Vec<u64> = (start..start + 150).collect();
+            let words: Vec<Vec<u32>> = [9, 8, 7, 6, 5].map(|w| vec![w; 150]).to_vec();
+            let mut sources = vec![index.as_ptr().cast::<u8>()];
+            sources.extend(words.iter().map(|w| w.as_ptr().cast::<u8>()));
+            let (mut fast, mut general) = (vec![0u32; 150], vec![0u32; 150]);
+            // SAFETY: six operands and a result of 150 elements.
+            unsafe {
+                ops::philox_uniform(isa)(150, fast.as_mut_ptr().cast(), sources.as_ptr());
+                lookup(OpCode::Philox, DType::U32, isa).unwrap()(150, general.as_mut_ptr().cast(), sources.as_ptr());
+            }
+            assert_eq!(fast, general, "from {start} on {isa}");
+            let expected = crate::philox::philox4x32([9, 8], [(index[7] >> 2) as u32, 7, 6, 5])[(index[7] & 3) as usize];
+            assert_eq!(general[7], expected);
+        }
+    }
+}
