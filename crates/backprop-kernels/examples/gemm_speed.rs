@@ -189,6 +189,14 @@ fn main() {
     let pool = Pool::new(threads);
     let peak = peak(isa);
     println!("{isa}, {threads} threads, peak {peak:.0} GFLOP/s each");
+    let empty = (0..10_000).map(|_| {
+        let start = std::time::Instant::now();
+        pool.run(pool.threads(), &|_, _| {});
+        start.elapsed().as_nanos()
+    });
+    let mut empty: Vec<u128> = empty.collect();
+    empty.sort_unstable();
+    println!("empty run of the pool: {} ns (median of 10,000)", empty[empty.len() / 2]);
     if only.as_deref() != Some("conv") {
         products(isa, &pool, peak);
     }
