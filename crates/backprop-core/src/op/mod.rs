@@ -23,6 +23,7 @@ pub use composite::{Composite, checkpoint, composite, custom_vjp};
 pub use convolution::{ConvDims, Convolution};
 pub use data_movement::{BroadcastInDim, Concatenate, Pad, Reshape, Reverse, Slice, Transpose};
 pub use dot_general::DotGeneral;
+pub(crate) use dot_general::inverse;
 pub use dynamic::{DynamicSlice, DynamicUpdateSlice};
 pub use elementwise::{Binary, BinaryRow, Clamp, Compare, Convert, Select, Unary, UnaryRow};
 pub use gather::{Gather, ScatterAdd};

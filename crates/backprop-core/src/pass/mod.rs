@@ -2,9 +2,12 @@
 
 mod cse;
 mod dce;
+pub(crate) mod fuse;
 mod hoist;
 mod inline;
+pub mod plan;
 mod rewrite;
+pub(crate) mod schedule;
 mod simplify;
 
 pub use cse::Cse;

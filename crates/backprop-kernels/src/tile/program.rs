@@ -311,13 +311,13 @@ impl TileProgram {
         }
         let mut strides = vec![0; self.dims.len()];
         strides[dim] = 1;
-        self.affine(dtype, strides)
+        self.affine(dtype, &strides)
     }
 
     /// The linear row-major index of the element, as an integer of at least 32 bits (wrapping) or `F32`, `F64`.
     pub fn index(&mut self, dtype: DType) -> Result<Reg, TileError> {
         let strides = self.row_major();
-        self.affine(dtype, strides)
+        self.affine(dtype, &strides)
     }
 
     /// A value provided from outside: the `F32` result tile under a [`TileEpilogue`](super::TileEpilogue).
@@ -359,12 +359,14 @@ impl TileProgram {
         TileProgram { stores: Vec::new(), ..self.clone() }
     }
 
-    fn affine(&mut self, dtype: DType, strides: Vec<isize>) -> Result<Reg, TileError> {
+    /// `Σ index·stride` over the iteration dimensions, as an integer of at least 32 bits (wrapping) or `F32`, `F64`.
+    pub fn affine(&mut self, dtype: DType, strides: &[isize]) -> Result<Reg, TileError> {
+        self.check_rank(strides)?;
         let wide = matches!(dtype, DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F32 | DType::F64);
         if !wide {
             return Err(TileError::IndexType(dtype));
         }
-        self.push(dtype, Definition::Affine { strides })
+        self.push(dtype, Definition::Affine { strides: strides.to_vec() })
     }
 
     fn push(&mut self, dtype: DType, definition: Definition) -> Result<Reg, TileError> {

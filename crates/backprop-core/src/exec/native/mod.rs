@@ -1,5 +1,121 @@
-//! The native executor.
+//! The native executor: compiles a graph to kernels with a plan of every byte, and runs them on a team of threads.
+//!
+//! The graph is simplified (the passes every backend runs), lowered to a form in which renaming elements costs nothing ([`ir`]), fused
+//! into kernels, ordered, and placed in one arena. A run resolves addresses and starts the phases; it allocates nothing.
 
-/// The arena and the threads' scratch memory; grown to what the largest program needs, then reused.
-#[derive(Default)]
-pub struct Workspace {}
+mod arena;
+mod assemble;
+mod code;
+pub(crate) mod ir;
+mod movement;
+mod product;
+mod program;
+mod run;
+mod tile;
+mod unit;
+mod view;
+mod window;
+
+pub use arena::Workspace;
+pub use code::{KernelInfo, Phase};
+pub use program::{NativeProgram, Planned};
+
+use super::{Backend, Program, Signature};
+use crate::{
+    Error, Graph,
+    pass::{self, Inline, Pass},
+};
+use assemble::Settings;
+use backprop_kernels::{Isa, pool::Pool};
+use std::sync::Arc;
+
+/// Composites there are instructions for.
+const KEPT: &[&str] = &[crate::random::PHILOX];
+
+/// How a graph is compiled. Every choice gives the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Simplify the graph first.
+    pub optimize: bool,
+    /// Join nodes into common kernels and let results take over the memory of operands.
+    pub fuse: bool,
+    /// For tests: overwrite all working memory before a run, and every value as soon as it is dead.
+    pub poison: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { optimize: true, fuse: true, poison: false }
+    }
+}
+
+/// The native backend: a team of threads and an instruction set.
+#[derive(Clone, Debug)]
+pub struct Native {
+    pool: Arc<Pool>,
+    isa: Isa,
+    options: Options,
+}
+
+impl Default for Native {
+    /// As many threads as the process may use, the best instruction set of the processor.
+    fn default() -> Native {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Native::new(threads, Isa::detect())
+    }
+}
+
+impl Native {
+    /// A team of `threads` (at least one) that runs kernels for an instruction set; where the processor lacks it, for the best it
+    /// has. Results do not depend on the number of threads.
+    pub fn new(threads: usize, isa: Isa) -> Native {
+        let isa = if Isa::available().contains(&isa) { isa } else { Isa::detect() };
+        Native { pool: Arc::new(Pool::new(threads)), isa, options: Options::default() }
+    }
+
+    /// The same backend with other options; the team is shared.
+    pub fn with(&self, options: Options) -> Native {
+        Native { options, ..self.clone() }
+    }
+
+    /// The same backend without any pass but the replacement of composites: one kernel per node.
+    pub fn unfused(&self) -> Native {
+        self.with(Options { optimize: false, fuse: false, ..self.options })
+    }
+
+    /// Number of threads, the calling one included.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// The instruction set kernels are made for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Compiles a graph to a program that can be inspected.
+    ///
+    /// # Errors
+    /// If the graph is not valid or uses something there is no kernel for.
+    pub fn build(&self, graph: &Graph) -> Result<NativeProgram, Error> {
+        crate::graph::verify(graph)?;
+        let graph = if self.options.optimize {
+            pass::optimize(graph, &pass::pipeline(KEPT), &mut |_, _, _| ())
+        } else {
+            Inline { keep: &[] }.run(graph)
+        };
+        let settings = Settings { isa: self.isa, fuse: self.options.fuse, poison: self.options.poison };
+        let code = assemble::assemble(&graph, settings)?;
+        Ok(NativeProgram::new(Signature::of(&graph), &graph, code, self.pool.clone(), self.options.poison))
+    }
+}
+
+impl Backend for Native {
+    fn describe(&self) -> String {
+        format!("cpu ({}, {} threads)", self.isa, self.threads())
+    }
+
+    fn compile(&self, graph: &Graph) -> Result<Box<dyn Program>, Error> {
+        Ok(Box::new(self.build(graph)?))
+    }
+}

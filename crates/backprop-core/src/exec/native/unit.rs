@@ -1,0 +1,183 @@
+//! Groups of nodes as kernels with their operands.
+
+use super::{
+    ir::{Access, Elementwise, Lowered, NodeOp, Val},
+    movement,
+    tile::emit,
+};
+use crate::{
+    DType, Error,
+    op::{Op, Reducer, Scan},
+    pass::fuse::{Group, Kind},
+};
+use backprop_kernels::{ArgReduction, Fused, Isa, Kernel, TileEpilogue, gemm::Epilogue};
+use std::sync::Arc;
+
+/// An address a kernel is handed: that of an element of a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand {
+    pub value: Val,
+    /// Bytes from the value's first element.
+    pub offset: isize,
+}
+
+/// What a unit runs.
+pub(crate) enum Work {
+    Kernel(Box<dyn Kernel>),
+    /// A loop; its operands are the scan's inputs, then its outputs.
+    Scan(Box<Scan>),
+}
+
+/// A kernel with its operands.
+pub(crate) struct Unit {
+    pub name: String,
+    pub path: Arc<str>,
+    pub work: Work,
+    pub operands: Vec<Operand>,
+    /// Values read, each once.
+    pub reads: Vec<Val>,
+    pub writes: Vec<Val>,
+    /// Values read only at the element that is being written: an output may take over their memory.
+    pub in_step: Vec<Val>,
+    pub flops: u64,
+    /// Last node in the program.
+    pub rank: usize,
+}
+
+/// The kernel of a group; `None` if it writes no element.
+pub(crate) fn build(graph: &Lowered, group: &Group, outside: &dyn Fn(Val) -> bool, isa: Isa) -> Result<Option<Unit>, Error> {
+    let stored: Vec<Val> = group.nodes.iter().flat_map(|&n| &graph.nodes[n].outputs).copied().filter(|&v| outside(v)).collect();
+    if stored.iter().all(|&v| graph.values[v].ty.elements() == 0) {
+        return Ok(None);
+    }
+    let mut unit = match group.kind {
+        Kind::Tile => tile(graph, group, &stored, isa)?,
+        Kind::Product(node) => product(graph, group, node, &stored, isa)?,
+        Kind::Reduce(node) => reduce(graph, group, node, isa)?,
+        Kind::Single(node) => single(graph, node, isa)?,
+    };
+    unit.name = name(graph, group);
+    unit.path = graph.nodes[group.nodes[0]].path.clone();
+    unit.flops = group.nodes.iter().map(|&n| graph.nodes[n].flops).sum();
+    unit.rank = group.nodes.iter().copied().max().unwrap_or(0);
+    Ok(Some(unit))
+}
+
+fn unit(work: Work, graph: &Lowered, inputs: &[Access], writes: Vec<Val>) -> Unit {
+    let read = |a: &Access| {
+        let size = graph.values[a.value].ty.dtype.size() as isize;
+        Operand { value: a.value, offset: a.view.offset * size }
+    };
+    let operands = inputs.iter().map(read).chain(writes.iter().map(|&value| Operand { value, offset: 0 })).collect();
+    let mut reads: Vec<Val> = inputs.iter().map(|a| a.value).collect();
+    reads.sort_unstable();
+    reads.dedup();
+    let path = Arc::from("");
+    Unit { name: String::new(), path, work, operands, reads, writes, in_step: Vec::new(), flops: 0, rank: 0 }
+}
+
+/// Accesses to the first elements of values.
+fn starts(graph: &Lowered, values: &[Val]) -> Vec<Access> {
+    values.iter().map(|&value| Access { value, view: graph.view(value) }).collect()
+}
+
+fn in_step(loads: &[Val], flags: &[bool]) -> Vec<Val> {
+    loads.iter().zip(flags).filter(|(_, f)| **f).map(|(&v, _)| v).collect()
+}
+
+fn tile(graph: &Lowered, group: &Group, stored: &[Val], isa: Isa) -> Result<Unit, Error> {
+    if let [node] = group.nodes[..]
+        && let NodeOp::Elementwise(Elementwise::Copy) = graph.nodes[node].op
+        && let Some((kernel, inputs)) = movement::copy(graph, &graph.nodes[node].inputs[0])
+    {
+        return Ok(unit(Work::Kernel(kernel), graph, &inputs, stored.to_vec()));
+    }
+    let emitted = emit(graph, group, 0, stored)?;
+    let kernel = Fused::new(&emitted.program, isa)?;
+    let mut unit = unit(Work::Kernel(Box::new(kernel)), graph, &starts(graph, &emitted.loads), emitted.stores);
+    unit.in_step = in_step(&emitted.loads, &emitted.in_step);
+    Ok(unit)
+}
+
+fn product(graph: &Lowered, group: &Group, node: usize, stored: &[Val], isa: Isa) -> Result<Unit, Error> {
+    let n = &graph.nodes[node];
+    let NodeOp::Product(product) = &n.op else { return Err(Error::Invalid("a product group without a product".into())) };
+    if group.nodes.len() == 1 {
+        return Ok(unit(Work::Kernel(product.kernel(None, isa)?), graph, &n.inputs, n.outputs.clone()));
+    }
+    let emitted = emit(graph, group, n.inputs.len(), stored)?;
+    let epilogue: Arc<dyn Epilogue> = Arc::new(TileEpilogue::new(&emitted.program, isa)?);
+    let inputs = [n.inputs.clone(), starts(graph, &emitted.loads)].concat();
+    let mut unit = unit(Work::Kernel(product.kernel(Some(epilogue), isa)?), graph, &inputs, emitted.stores);
+    unit.in_step = in_step(&emitted.loads, &emitted.in_step);
+    unit.in_step.retain(|v| n.inputs.iter().all(|factor| factor.value != *v));
+    Ok(unit)
+}
+
+fn reduce(graph: &Lowered, group: &Group, node: usize, isa: Isa) -> Result<Unit, Error> {
+    let n = &graph.nodes[node];
+    let NodeOp::Reduce(reduce) = &n.op else { return Err(Error::Invalid("a reduction group without a reduction".into())) };
+    let mut emitted = emit(graph, group, 0, &[])?;
+    let mut result = emitted.registers[&n.outputs[0]];
+    if emitted.program.dtype(result) != Some(reduce.accumulate) {
+        result = emitted.program.op(backprop_kernels::OpCode::Convert(reduce.accumulate), &[result])?;
+    }
+    let reduced: Vec<bool> = (0..group.dims.len()).map(|d| reduce.dims.contains(&d)).collect();
+    let how = super::window::reduction(reduce.reducer);
+    let output = emitted.loads.len();
+    let kernel = backprop_kernels::Reduce::new(&emitted.program, result, &reduced, how, reduce.accumulate, output, isa)?;
+    Ok(unit(Work::Kernel(Box::new(kernel)), graph, &starts(graph, &emitted.loads), n.outputs.clone()))
+}
+
+fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
+    let n = &graph.nodes[node];
+    match &n.op {
+        NodeOp::Scan(scan) => Ok(unit(Work::Scan(Box::new(scan.clone())), graph, &n.inputs, n.outputs.clone())),
+        NodeOp::Dense(Op::ArgReduce(arg)) => {
+            let ty = &graph.values[n.inputs[0].value].ty;
+            let shape = &n.inputs[0].view.shape;
+            let parts = [shape[..arg.dim].iter().product(), shape[arg.dim], shape[arg.dim + 1..].iter().product()];
+            let how = if arg.reducer == Reducer::Min { ArgReduction::Min } else { ArgReduction::Max };
+            let kernel =
+                backprop_kernels::ArgReduce::new(parts, ty.dtype, how, isa).ok_or_else(|| missing("arg_reduce", ty.dtype))?;
+            let mut unit = unit(Work::Kernel(Box::new(kernel)), graph, &n.inputs, vec![n.outputs[1], n.outputs[0]]);
+            unit.in_step.clear();
+            Ok(unit)
+        }
+        NodeOp::Dense(op) => {
+            let (kernel, inputs) = movement::kernel(graph, op, n, isa)?;
+            Ok(unit(Work::Kernel(kernel), graph, &inputs, n.outputs.clone()))
+        }
+        _ => Err(Error::Invalid("a node of its own that is none".into())),
+    }
+}
+
+pub(crate) fn missing(what: &str, dtype: DType) -> Error {
+    Error::Invalid(format!("the native executor has no kernel for {what} of {dtype}"))
+}
+
+/// `dot_general+add+tanh`.
+fn name(graph: &Lowered, group: &Group) -> String {
+    let names: Vec<&str> = group.nodes.iter().map(|&n| node_name(&graph.nodes[n].op)).collect();
+    names.join("+")
+}
+
+fn node_name(op: &NodeOp) -> &'static str {
+    use crate::op::Primitive;
+    match op {
+        NodeOp::Elementwise(e) => match e {
+            Elementwise::Copy => "copy",
+            Elementwise::Unary(u) => u.name(),
+            Elementwise::Binary(b) => b.name(),
+            Elementwise::Compare(_) => "compare",
+            Elementwise::Select => "select",
+            Elementwise::Clamp => "clamp",
+            Elementwise::Convert(_) => "convert",
+            Elementwise::Philox(_) => "philox",
+        },
+        NodeOp::Product(p) => p.name(),
+        NodeOp::Reduce(_) => "reduce",
+        NodeOp::Dense(op) => op.name(),
+        NodeOp::Scan(_) => "scan",
+    }
+}

@@ -1,0 +1,192 @@
+//! Fusion: which nodes of a lowered graph become one kernel.
+//!
+//! Nodes are taken from the last to the first. Each group has a level, the longest path from it to the end; a node joins its
+//! users' group if all its users on the highest level are that group and read it element by element, and else starts a group one
+//! level up. Levels strictly fall along every path between groups, so no cycle can arise. Taking nodes backwards also puts cheap
+//! work as late as its users allow: what the backward pass derives from an activation is not kept since the forward pass.
+//!
+//! Nothing is computed twice and nothing is reassociated, so fusing changes no bit.
+
+use crate::exec::native::ir::{Access, Lowered, NodeOp};
+
+/// The most nodes and accesses of a group: enough for any optimizer, small enough that tiles stay in the first-level cache.
+const MAX_NODES: usize = 60;
+
+/// What the kernel of a group is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Elementwise nodes alone.
+    Tile,
+    /// That product, and elementwise nodes on its output tiles.
+    Product(usize),
+    /// That reduction, and elementwise nodes that make its operand.
+    Reduce(usize),
+    /// That node alone.
+    Single(usize),
+}
+
+/// Nodes that become one kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub kind: Kind,
+    /// In topological order.
+    pub nodes: Vec<usize>,
+    /// Iteration space of the elementwise nodes.
+    pub dims: Vec<usize>,
+    level: usize,
+}
+
+struct Fusion<'a> {
+    graph: &'a Lowered,
+    /// Users of each value: (node, operand).
+    users: Vec<Vec<(usize, usize)>>,
+    is_output: Vec<bool>,
+    group_of: Vec<usize>,
+    groups: Vec<Option<Group>>,
+}
+
+/// Groups of a graph's nodes; without `fuse`, one per node. The order is not topological.
+pub(crate) fn fuse(graph: &Lowered, fuse: bool) -> Vec<Group> {
+    let mut users = vec![Vec::new(); graph.values.len()];
+    for (n, node) in graph.nodes.iter().enumerate() {
+        node.inputs.iter().enumerate().for_each(|(i, access)| users[access.value].push((n, i)));
+    }
+    let mut is_output = vec![false; graph.values.len()];
+    graph.outputs.iter().for_each(|o| is_output[o.value] = true);
+    let group_of = vec![usize::MAX; graph.nodes.len()];
+    let mut fusion = Fusion { graph, users, is_output, group_of, groups: Vec::new() };
+    for node in (0..graph.nodes.len()).rev() {
+        if !fuse || !fusion.join(node) {
+            fusion.start(node);
+        }
+    }
+    let mut groups: Vec<Group> = fusion.groups.into_iter().flatten().collect();
+    groups.iter_mut().for_each(|g| g.nodes.sort_unstable());
+    groups
+}
+
+impl Fusion<'_> {
+    fn users(&self, node: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.graph.nodes[node].outputs.iter().flat_map(|&v| self.users[v].iter().copied())
+    }
+
+    /// The highest level among the users' groups.
+    fn top(&self, node: usize) -> Option<usize> {
+        self.users(node).filter_map(|(user, _)| self.group(self.group_of[user]).map(|g| g.level)).max()
+    }
+
+    fn group(&self, group: usize) -> Option<&Group> {
+        self.groups.get(group).and_then(Option::as_ref)
+    }
+
+    fn start(&mut self, node: usize) {
+        let level = self.top(node).map_or(0, |level| level + 1);
+        let n = &self.graph.nodes[node];
+        let shape = |v: usize| self.graph.values[v].ty.shape.to_vec();
+        let (kind, dims) = match &n.op {
+            NodeOp::Elementwise(_) => (Kind::Tile, shape(n.outputs[0])),
+            NodeOp::Product(_) => (Kind::Product(node), shape(n.outputs[0])),
+            NodeOp::Reduce(_) => (Kind::Reduce(node), n.inputs[0].view.shape.clone()),
+            _ => (Kind::Single(node), Vec::new()),
+        };
+        self.group_of[node] = self.groups.len();
+        self.groups.push(Some(Group { kind, nodes: vec![node], dims, level }));
+    }
+
+    /// Adds a node to its users' group, if it may.
+    fn join(&mut self, node: usize) -> bool {
+        let Some(level) = self.top(node) else { return false };
+        let mut targets: Vec<usize> = Vec::new();
+        for (user, operand) in self.users(node) {
+            let target = self.group_of[user];
+            if self.group(target).is_some_and(|g| g.level == level) {
+                if !self.element_by_element(user, operand, target) {
+                    return false;
+                }
+                if !targets.contains(&target) {
+                    targets.push(target);
+                }
+            }
+        }
+        match self.united(node, &targets) {
+            Some(union) => {
+                self.unite(node, &targets, union);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a user reads the whole operand in its group's iteration order.
+    fn element_by_element(&self, user: usize, operand: usize, target: usize) -> bool {
+        let node = &self.graph.nodes[user];
+        let elementwise = match (&node.op, self.group(target).map(|g| g.kind)) {
+            (NodeOp::Elementwise(e), Some(Kind::Tile | Kind::Product(_) | Kind::Reduce(_))) => !e.reads_fixed_elements(),
+            (NodeOp::Reduce(_), Some(Kind::Reduce(_))) => true,
+            _ => false,
+        };
+        let access = &node.inputs[operand];
+        elementwise && access.view.elements() > 0 && self.graph.is_identity(access)
+    }
+
+    /// Kind and iteration space of the groups with the node added, if that can be one kernel.
+    fn united(&self, node: usize, targets: &[usize]) -> Option<(Kind, Vec<usize>)> {
+        let groups: Vec<&Group> = targets.iter().filter_map(|&t| self.group(t)).collect();
+        let n = &self.graph.nodes[node];
+        let mut kind = match &n.op {
+            NodeOp::Elementwise(_) => Kind::Tile,
+            NodeOp::Product(p) if p.takes_epilogue() => Kind::Product(node),
+            _ => return None,
+        };
+        for group in &groups {
+            kind = match (kind, group.kind) {
+                (kind, Kind::Tile) => kind,
+                (Kind::Tile, other) => other,
+                _ => return None,
+            };
+        }
+        if groups.iter().map(|g| g.nodes.len()).sum::<usize>() >= MAX_NODES {
+            return None;
+        }
+        let reduces = matches!(kind, Kind::Reduce(_));
+        let seen_elsewhere = n.outputs.iter().any(|&v| self.is_output[v])
+            || self.users(node).any(|(user, _)| !targets.contains(&self.group_of[user]));
+        if reduces && (groups.len() > 1 || seen_elsewhere) {
+            return None;
+        }
+        let dims = match kind {
+            Kind::Product(p) => match &self.graph.nodes[p].op {
+                NodeOp::Product(product) => product.tile?.to_vec(),
+                _ => return None,
+            },
+            _ => groups.first()?.dims.clone(),
+        };
+        let members = groups.iter().flat_map(|g| g.nodes.iter().copied()).chain([node]);
+        members.into_iter().all(|m| self.fits(m, &dims)).then_some((kind, dims))
+    }
+
+    /// Whether all operands of a node can be read in the order of an iteration space.
+    fn fits(&self, node: usize, dims: &[usize]) -> bool {
+        let n = &self.graph.nodes[node];
+        match &n.op {
+            NodeOp::Elementwise(e) => {
+                e.reads_fixed_elements() || n.inputs.iter().all(|access: &Access| access.view.reshape(dims).is_some())
+            }
+            _ => true,
+        }
+    }
+
+    fn unite(&mut self, node: usize, targets: &[usize], (kind, dims): (Kind, Vec<usize>)) {
+        let mut merged: Vec<Group> = targets.iter().filter_map(|&t| self.groups[t].take()).collect();
+        // The largest group takes in the others: every node moves at most log n times.
+        merged.sort_by_key(|g| std::cmp::Reverse(g.nodes.len()));
+        let mut merged = merged.into_iter();
+        let Some(mut group) = merged.next() else { return };
+        merged.for_each(|other| group.nodes.extend(other.nodes));
+        group.nodes.push(node);
+        (group.kind, group.dims) = (kind, dims);
+        let id = targets[0];
+        group.nodes.iter().for_each(|&n| self.group_of[n] = id);
+        self.groups[id] = Some(group);
+    }
+}

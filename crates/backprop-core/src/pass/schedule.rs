@@ -1,0 +1,165 @@
+//! The order in which kernels run, and which of them run together.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
+
+/// A kernel as the scheduler sees it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Job {
+    /// Values read, each once.
+    pub reads: Vec<usize>,
+    /// Values made.
+    pub writes: Vec<usize>,
+    /// Jobs that must run before, makers of what is read included.
+    pub after: Vec<usize>,
+    /// Bytes needed only while it runs.
+    pub workspace: usize,
+    /// Position in the program the user traced.
+    pub rank: usize,
+    /// Tasks of its largest stage.
+    pub tasks: usize,
+    /// Runs in a phase of its own.
+    pub alone: bool,
+}
+
+/// An order that respects all dependencies with a low peak of live bytes; `bytes[v]` is a value's size, 0 if not in the arena.
+pub(crate) fn order(jobs: &[Job], bytes: &[usize]) -> Vec<usize> {
+    let traced = in_traced_order(jobs);
+    let greedy = freeing_most(jobs, bytes);
+    if peak(jobs, bytes, &greedy) < peak(jobs, bytes, &traced) { greedy } else { traced }
+}
+
+fn successors(jobs: &[Job]) -> (Vec<Vec<usize>>, Vec<usize>) {
+    let mut successors = vec![Vec::new(); jobs.len()];
+    for (j, job) in jobs.iter().enumerate() {
+        job.after.iter().for_each(|&a| successors[a].push(j));
+    }
+    (successors, jobs.iter().map(|j| j.after.len()).collect())
+}
+
+fn in_traced_order(jobs: &[Job]) -> Vec<usize> {
+    let (successors, mut missing) = successors(jobs);
+    let mut ready: BinaryHeap<Reverse<(usize, usize)>> =
+        (0..jobs.len()).filter(|&j| missing[j] == 0).map(|j| Reverse((jobs[j].rank, j))).collect();
+    let mut order = Vec::with_capacity(jobs.len());
+    while let Some(Reverse((_, job))) = ready.pop() {
+        order.push(job);
+        for &s in &successors[job] {
+            missing[s] -= 1;
+            if missing[s] == 0 {
+                ready.push(Reverse((jobs[s].rank, s)));
+            }
+        }
+    }
+    order
+}
+
+/// Reads left of each value.
+fn uses(jobs: &[Job]) -> HashMap<usize, usize> {
+    let mut uses = HashMap::new();
+    jobs.iter().flat_map(|j| &j.reads).for_each(|&v| *uses.entry(v).or_insert(0) += 1);
+    uses
+}
+
+fn freeing_most(jobs: &[Job], bytes: &[usize]) -> Vec<usize> {
+    let (successors, mut missing) = successors(jobs);
+    let mut uses = uses(jobs);
+    let mut ready: Vec<usize> = (0..jobs.len()).filter(|&j| missing[j] == 0).collect();
+    let mut order = Vec::with_capacity(jobs.len());
+    while !ready.is_empty() {
+        let growth = |j: usize| {
+            let made: usize = jobs[j].writes.iter().map(|&v| bytes[v]).sum();
+            let freed: usize = jobs[j].reads.iter().filter(|v| uses[v] == 1).map(|&v| bytes[v]).sum();
+            made as isize - freed as isize
+        };
+        let best = ready.iter().enumerate().min_by_key(|&(_, &j)| (growth(j), jobs[j].rank, j)).map_or(0, |(i, _)| i);
+        let job = ready.swap_remove(best);
+        order.push(job);
+        jobs[job].reads.iter().for_each(|v| *uses.entry(*v).or_insert(1) -= 1);
+        for &s in &successors[job] {
+            missing[s] -= 1;
+            if missing[s] == 0 {
+                ready.push(s);
+            }
+        }
+    }
+    order
+}
+
+fn peak(jobs: &[Job], bytes: &[usize], order: &[usize]) -> usize {
+    let mut uses = uses(jobs);
+    let (mut live, mut peak) = (0, 0);
+    for &j in order {
+        let job = &jobs[j];
+        live += job.writes.iter().map(|&v| bytes[v]).sum::<usize>();
+        peak = peak.max(live + job.workspace);
+        for v in &job.reads {
+            let left = uses.entry(*v).or_insert(1);
+            *left -= 1;
+            live -= if *left == 0 { bytes[*v] } else { 0 };
+        }
+        live -= job.writes.iter().filter(|v| !uses.contains_key(v)).map(|&v| bytes[v]).sum::<usize>();
+    }
+    peak
+}
+
+/// Enough tasks to keep 64 cores busy: what has more gains nothing from company.
+const FULL: usize = 64;
+
+/// Splits an order into phases whose jobs run at the same time: neighbours that do not depend on each other, as long as one more
+/// job still helps to fill the cores.
+pub(crate) fn phases(jobs: &[Job], order: &[usize]) -> Vec<Vec<usize>> {
+    let mut phases: Vec<Vec<usize>> = Vec::new();
+    let mut phase_of = vec![usize::MAX; jobs.len()];
+    let mut open = false;
+    let mut tasks = 0;
+    for &j in order {
+        let job = &jobs[j];
+        let current = phases.len().wrapping_sub(1);
+        let free = job.after.iter().all(|&a| phase_of[a] != current);
+        let joins = open && !job.alone && free && (tasks < FULL || job.tasks < FULL);
+        if !joins {
+            phases.push(Vec::new());
+            (open, tasks) = (!job.alone, 0);
+        }
+        let last = phases.len() - 1;
+        phases[last].push(j);
+        phase_of[j] = last;
+        tasks += job.tasks;
+    }
+    phases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(reads: &[usize], writes: &[usize], after: &[usize], rank: usize) -> Job {
+        Job { reads: reads.to_vec(), writes: writes.to_vec(), after: after.to_vec(), rank, tasks: 1, ..Job::default() }
+    }
+
+    #[test]
+    fn large_values_are_used_up_before_others_are_made() {
+        // Two chains of a large value and its small summary, traced side by side.
+        let jobs = [
+            job(&[], &[0], &[], 0),
+            job(&[], &[1], &[], 1),
+            job(&[0], &[2], &[0], 2),
+            job(&[1], &[3], &[1], 3),
+            job(&[2, 3], &[4], &[2, 3], 4),
+        ];
+        let bytes = [100, 100, 1, 1, 1];
+        let best = order(&jobs, &bytes);
+        assert_eq!(peak(&jobs, &bytes, &best), 102);
+        assert_eq!(peak(&jobs, &bytes, &[0, 1, 2, 3, 4]), 201);
+    }
+
+    #[test]
+    fn jobs_of_a_phase_are_independent() {
+        let jobs = [job(&[], &[0], &[], 0), job(&[], &[1], &[], 1), job(&[0], &[2], &[0], 2), job(&[1], &[3], &[1], 3)];
+        assert_eq!(phases(&jobs, &[0, 1, 2, 3]), [vec![0, 1], vec![2, 3]]);
+        assert_eq!(phases(&jobs, &[0, 2, 1, 3]), [vec![0], vec![2, 1], vec![3]]);
+    }
+}

@@ -1,0 +1,8 @@
+//! The native executor against the oracle, and against itself under every option.
+
+mod bits;
+mod common;
+mod memory;
+mod samples;
+mod state;
+mod steps;
