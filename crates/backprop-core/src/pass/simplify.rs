@@ -4,7 +4,7 @@ use super::{Pass, rewrite::Rewrite};
 use crate::{
     Graph,
     graph::{Node, ValueId},
-    op::{Binary, BroadcastInDim, Op, Reshape, Transpose, Unary},
+    op::{Binary, BroadcastInDim, Op, Reducer, Reshape, Transpose, Unary},
 };
 
 /// Removes identities (also x·1, x/1 and x−0, which are exact) and merges chains of views.
@@ -45,7 +45,8 @@ fn identity(graph: &Graph, node: &Node) -> Option<ValueId> {
     match &node.op {
         Op::StopGradient(_) => Some(first),
         Op::Reshape(_) | Op::Convert(_) | Op::BroadcastInDim(_) | Op::Slice(_) if same_type => Some(first),
-        Op::Reduce(r) if same_type && r.dims.is_empty() => Some(first),
+        // A sum starts at +0, so that it turns −0 into +0 even over nothing.
+        Op::Reduce(r) if same_type && r.dims.is_empty() && r.reducer != Reducer::Sum => Some(first),
         Op::Reverse(r) if r.dims.iter().all(|&d| graph.ty(first).shape[d] <= 1) => Some(first),
         Op::Transpose(t) if ascending(&t.permutation) => Some(first),
         Op::Pad(_) if same_type && pads_nothing(&node.op) => Some(first),
