@@ -11,6 +11,6 @@ pub use crate::{
     },
     optim::{Adam, AdamW, GradientDescent, Optimizer, OptimizerSpec, Sgd},
     schedule::{Cosine, OneCycle, Rates, Schedule},
-    step::{BatchSpec, Group, Groups, Step, StepTrace, TracedStep, trace_step},
+    step::{BatchSpec, Group, Groups, Step, StepTrace, TracedGraph, TracedStep, trace_step},
 };
 pub use backprop_core::{Builder, DType, Error, Graph, HostTensor, Shape, Tensor, Type, graph::Role};
