@@ -2,7 +2,7 @@
 //! smaller last batch are then exact.
 
 use crate::nn::{
-    custom_vjp,
+    custom_vjp_with_residuals,
     functional::{log1p_exp_neg_abs, spread},
 };
 use backprop_core::{DType, HostTensor, Tensor, Type};
@@ -168,7 +168,7 @@ impl Loss for CrossEntropy {
         }
         let (shape, positions) = (output.shape(), target.shape().elements());
         let logits = output.reshape([positions, shape[shape.len() - 1]]);
-        let outputs = custom_vjp(
+        let outputs = custom_vjp_with_residuals(
             "cross_entropy",
             &[logits, target.reshape([positions])],
             1,
@@ -254,7 +254,7 @@ impl Loss for BceWithLogits {
             return failed;
         }
         let extra = self.pos_weight.unwrap_or(1.0) - 1.0;
-        let outputs = custom_vjp(
+        let outputs = custom_vjp_with_residuals(
             "bce_with_logits",
             &[output, target],
             0,

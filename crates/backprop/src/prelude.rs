@@ -7,10 +7,10 @@ pub use crate::{
     nn::{
         AnyLayer, AvgPool2d, BatchNorm, Checkpoint, Conv2d, Dropout, Embedding, Flatten, FlattenOrder, Gelu, GlobalAvgPool,
         Layer, LayerNorm, LayerSpec, Linear, LogSoftmax, Lstm, MaxPool2d, Mode, Padding, Relu, Residual, Scope, Sequential,
-        Sigmoid, Softmax, StateKind, StateSpec, Tanh, checkpoint, custom_vjp, functional, layer_table,
+        Sigmoid, Softmax, StateKind, StateSpec, Tanh, checkpoint, custom_vjp_with_residuals, functional, layer_table,
     },
     optim::{Adam, AdamW, GradientDescent, Optimizer, OptimizerSpec, Sgd},
     schedule::{Cosine, OneCycle, Rates, Schedule},
     step::{BatchSpec, Group, Groups, Step, StepTrace, TracedGraph, TracedStep, trace_step},
 };
-pub use backprop_core::{Builder, DType, Error, Graph, HostTensor, Shape, Tensor, Type, graph::Role};
+pub use backprop_core::{Builder, DType, Error, Graph, HostTensor, Shape, Tensor, Type, graph::Role, op::custom_vjp};

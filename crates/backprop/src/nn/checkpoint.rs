@@ -1,6 +1,6 @@
 use super::{AnyLayer, Layer, LayerSpec, Scope, StateKind, StateSpec};
 use crate::nn::scope::ScopeRecord;
-use backprop_core::{Builder, Tensor, Type, op::Composite, random::Randomness};
+use backprop_core::{Builder, Tensor, Type, op, random::Randomness};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -32,14 +32,12 @@ impl Layer for Checkpoint {
         let random: Vec<Tensor<'g>> = cx.randomness().iter().flat_map(|r| [r.seed, r.step, r.offset]).collect();
         let state: Vec<Tensor<'g>> = interface.specs.iter().map(|spec| cx.adopt(spec)).collect();
         let operands = [&[x], &random[..], &state].concat();
-        let types: Vec<Type> = operands.iter().map(Tensor::ty).collect();
         let mut record = None;
-        let body = cx.builder().trace(&types, |b, inputs| {
+        let outputs = op::checkpoint(cx.builder(), "checkpoint", &operands, |b, inputs| {
             let (outputs, inner) = trace_body(layer, cx, b, inputs, random.len(), &interface);
             record = Some(inner);
             outputs
         });
-        let outputs = cx.builder().apply(Composite { recompute: true, ..Composite::new("checkpoint", body) }, &operands);
         if let Some(record) = record {
             cx.absorb(record);
         }
@@ -60,7 +58,7 @@ fn trace_body<'b>(
 ) -> (Vec<Tensor<'b>>, ScopeRecord) {
     let names = interface.specs.iter().map(|s| s.name.clone());
     let bound: HashMap<String, Tensor<'b>> = names.zip(inputs[1 + random..].iter().copied()).collect();
-    let mut scope = Scope::body(outer, b, Some(bound));
+    let mut scope = Scope::body(outer, b).with_values(bound);
     if let [seed, step, offset] = inputs[1..1 + random] {
         scope = scope.with_randomness(Randomness { seed, step, offset });
     }
@@ -75,7 +73,7 @@ fn trace_body<'b>(
 fn discover(layer: &AnyLayer, cx: &Scope<'_>, x: Type) -> Interface {
     let b = Builder::new();
     let input = b.input("checkpoint input", backprop_core::graph::Role::Data, x);
-    let mut scope = Scope::body(cx, &b, None);
+    let mut scope = Scope::body(cx, &b);
     if cx.randomness().is_some() {
         scope = scope.with_randomness(crate::step::random_inputs(&b));
     }

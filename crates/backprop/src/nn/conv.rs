@@ -105,7 +105,21 @@ impl Conv2d {
         if self.padding == Padding::Named(NamedPadding::Same) && self.stride.get() != [1, 1] {
             return Some("padding \"same\" needs stride 1; give the padding as a number".into());
         }
+        let ([h, w], window) = ([x.dim(1), x.dim(2)], self.window());
+        let padded: Vec<isize> = self.padding.resolve(window).iter().map(|(before, after)| before + after).collect();
+        if (h as isize + padded[0]) < window[0] as isize || (w as isize + padded[1]) < window[1] as isize {
+            return Some(format!(
+                "the kernel covers {}×{}, the image with its padding less; use a smaller kernel",
+                window[0], window[1]
+            ));
+        }
         None
+    }
+
+    /// Extent of the kernel with its dilation.
+    fn window(&self) -> [usize; 2] {
+        let (kernel, dilation) = (self.kernel_size.get(), self.dilation.get());
+        [dilation[0] * (kernel[0] - 1) + 1, dilation[1] * (kernel[1] - 1) + 1]
     }
 }
 
@@ -114,16 +128,15 @@ impl Layer for Conv2d {
         if let Some(message) = self.complaint(x) {
             return cx.builder().fail("conv2d", &[x.ty()], message);
         }
-        let ([kh, kw], dilation) = (self.kernel_size.get(), self.dilation.get());
+        let [kh, kw] = self.kernel_size.get();
         let in_features = x.dim(-1) / self.groups;
         let default = Init::uniform(bound_of_fan_in(in_features * kh * kw));
         let shape = [self.out_channels, in_features, kh, kw];
         let weight = cx.param("weight", shape, self.init.as_ref().unwrap_or(&default));
-        let window = [dilation[0] * (kh - 1) + 1, dilation[1] * (kw - 1) + 1];
         let mut convolution = Convolution::new(ConvDims::channels_last(2), x.dtype());
         convolution.stride = self.stride.get().to_vec();
-        convolution.padding = self.padding.resolve(window);
-        convolution.rhs_dilation = dilation.to_vec();
+        convolution.padding = self.padding.resolve(self.window());
+        convolution.rhs_dilation = self.dilation.get().to_vec();
         convolution.feature_groups = self.groups;
         let y = x.convolution(weight, convolution);
         if !self.bias {

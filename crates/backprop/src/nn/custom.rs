@@ -10,7 +10,8 @@ pub struct Saved<'b> {
     pub cotangents: Vec<Tensor<'b>>,
 }
 
-/// A region with its own derivative. Returns all results, residuals included.
+/// A region with its own derivative that keeps intermediate values for it. Returns all results, residuals included. Without
+/// residuals, [`custom_vjp`](backprop_core::op::custom_vjp) is the simpler one.
 ///
 /// `forward` gives the results; the last `residuals` of them are only kept for the derivative: nothing else should be computed
 /// from them, except behind [`stop_gradient`](Tensor::stop_gradient). `derivative` gives one cotangent per operand, `None` for
@@ -19,9 +20,15 @@ pub struct Saved<'b> {
 /// ```
 /// use backprop::prelude::*;
 ///
-/// // ln(1 + eˣ), with the logistic function as derivative.
+/// // ln(1 + eˣ), with eˣ kept: the derivative is eˣ / (1 + eˣ).
 /// fn softplus<'g>(x: Tensor<'g>) -> Tensor<'g> {
-///     custom_vjp("softplus", &[x], 0, |x| vec![x[0].exp().log1p()], |s| vec![Some(s.cotangents[0] * s.inputs[0].logistic())])[0]
+///     custom_vjp_with_residuals(
+///         "softplus",
+///         &[x],
+///         1,
+///         |x| vec![x[0].exp().log1p(), x[0].exp()],
+///         |s| vec![Some(s.cotangents[0] * s.outputs[1] / (s.outputs[1] + 1.0))],
+///     )[0]
 /// }
 /// let b = Builder::new();
 /// let x = b.input("x", Role::Data, Type::new(DType::F32, [3]));
@@ -30,7 +37,13 @@ pub struct Saved<'b> {
 /// assert!(b.error().is_none());
 /// ```
 #[track_caller]
-pub fn custom_vjp<'g, F, D>(region: &str, inputs: &[Tensor<'g>], residuals: usize, forward: F, derivative: D) -> Vec<Tensor<'g>>
+pub fn custom_vjp_with_residuals<'g, F, D>(
+    region: &str,
+    inputs: &[Tensor<'g>],
+    residuals: usize,
+    forward: F,
+    derivative: D,
+) -> Vec<Tensor<'g>>
 where
     F: for<'b> FnOnce(&[Tensor<'b>]) -> Vec<Tensor<'b>>,
     D: for<'b> FnOnce(Saved<'b>) -> Vec<Option<Tensor<'b>>>,

@@ -1,6 +1,6 @@
 //! Functions without parameters, stable, with derivatives of their own where that saves work or memory.
 
-use super::custom_vjp;
+use super::custom_vjp_with_residuals;
 use backprop_core::{Shape, Tensor};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -27,7 +27,7 @@ fn dimension(x: Tensor<'_>, dim: isize) -> Option<usize> {
 #[track_caller]
 pub fn softmax<'g>(x: Tensor<'g>, dim: isize) -> Tensor<'g> {
     let Some(d) = dimension(x, dim) else { return x };
-    custom_vjp(
+    custom_vjp_with_residuals(
         "softmax",
         &[x],
         0,
@@ -47,7 +47,7 @@ pub fn softmax<'g>(x: Tensor<'g>, dim: isize) -> Tensor<'g> {
 #[track_caller]
 pub fn log_softmax<'g>(x: Tensor<'g>, dim: isize) -> Tensor<'g> {
     let Some(d) = dimension(x, dim) else { return x };
-    custom_vjp(
+    custom_vjp_with_residuals(
         "log_softmax",
         &[x],
         0,
@@ -69,7 +69,7 @@ pub fn gelu<'g>(x: Tensor<'g>) -> Tensor<'g> {
     fn phi<'b>(x: Tensor<'b>) -> Tensor<'b> {
         ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5
     }
-    custom_vjp(
+    custom_vjp_with_residuals(
         "gelu",
         &[x],
         0,
@@ -88,7 +88,7 @@ pub fn gelu<'g>(x: Tensor<'g>) -> Tensor<'g> {
 pub fn gelu_tanh<'g>(x: Tensor<'g>) -> Tensor<'g> {
     const CUBE: f64 = 0.044715;
     let scale = (2.0 / PI).sqrt();
-    custom_vjp(
+    custom_vjp_with_residuals(
         "gelu_tanh",
         &[x],
         0,

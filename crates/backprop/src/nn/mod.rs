@@ -25,7 +25,7 @@ pub use activation::{Gelu, GeluApproximation, LogSoftmax, Relu, Sigmoid, Softmax
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use container::{Residual, Sequential};
 pub use conv::Conv2d;
-pub use custom::{Saved, custom_vjp};
+pub use custom::{Saved, custom_vjp_with_residuals};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use extent::{Padding, Pair};
@@ -87,3 +87,6 @@ const fn spec_one() -> usize {
 const fn spec_last() -> isize {
     -1
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-use super::{Layer, Scope, custom_vjp, functional::spread};
+use super::{Layer, Scope, custom_vjp_with_residuals, functional::spread};
 use crate::init::Init;
 use backprop_core::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -169,7 +169,7 @@ fn normalise<'g>(region: &str, operands: [Tensor<'g>; 3], dims: Vec<usize>, own:
     let shape = operands[0].shape();
     let others: Vec<usize> = (0..shape.len()).filter(|d| !own.contains(d)).collect();
     let (over, along) = (&dims, &own);
-    custom_vjp(
+    custom_vjp_with_residuals(
         region,
         &operands,
         3,

@@ -60,8 +60,8 @@ pub struct Scope<'g> {
     /// Number of draws so far, by layer path.
     draws: HashMap<String, u64>,
     rows: Vec<LayerRow>,
-    /// State handed in from outside, where this scope belongs to the body of a region.
-    bound: Option<HashMap<String, Tensor<'g>>>,
+    /// State that is given instead of being an input, by full name.
+    bound: HashMap<String, Tensor<'g>>,
 }
 
 impl<'g> Scope<'g> {
@@ -77,7 +77,7 @@ impl<'g> Scope<'g> {
             index: HashMap::new(),
             draws: HashMap::new(),
             rows: Vec::new(),
-            bound: None,
+            bound: HashMap::new(),
         }
     }
 
@@ -87,12 +87,18 @@ impl<'g> Scope<'g> {
         self
     }
 
-    /// A scope for the body of a region of `outer`: same path, mode and draws, state from `bound`.
-    pub(super) fn body(outer: &Scope<'_>, builder: &'g Builder, bound: Option<HashMap<String, Tensor<'g>>>) -> Scope<'g> {
+    /// Tensors that stand for parameters and statistics of these full names, instead of state inputs: weights that are computed, or
+    /// shared with another part of the graph.
+    pub fn with_values(mut self, values: HashMap<String, Tensor<'g>>) -> Scope<'g> {
+        self.bound = values;
+        self
+    }
+
+    /// A scope for the body of a region of `outer`: same path, mode and draws.
+    pub(super) fn body(outer: &Scope<'_>, builder: &'g Builder) -> Scope<'g> {
         let mut scope = Scope::new(builder, outer.dtype, outer.mode);
         scope.path.clone_from(&outer.path);
         scope.draws.clone_from(&outer.draws);
-        scope.bound = bound;
         scope
     }
 
@@ -260,8 +266,14 @@ impl<'g> Scope<'g> {
 
     #[track_caller]
     fn insert(&mut self, spec: StateSpec) -> Tensor<'g> {
-        let bound = self.bound.as_ref().and_then(|b| b.get(&spec.name)).copied();
-        let value = bound.unwrap_or_else(|| self.builder.input(spec.name.clone(), Role::State, spec.ty.clone()));
+        let value = match self.bound.get(&spec.name) {
+            Some(value) if value.ty() == spec.ty => *value,
+            Some(value) => {
+                let message = format!("`{}` must be {}, but another tensor was given for it", spec.name, spec.ty);
+                self.builder.fail("param", &[value.ty()], message)
+            }
+            None => self.builder.input(spec.name.clone(), Role::State, spec.ty.clone()),
+        };
         self.index.insert(spec.name.clone(), self.entries.len());
         self.entries.push(Entry { spec, value, update: None });
         value

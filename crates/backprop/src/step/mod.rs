@@ -3,6 +3,9 @@
 mod standard;
 mod trace;
 
+#[cfg(test)]
+mod tests;
+
 pub use standard::{BatchSpec, Step, TracedStep};
 pub use trace::{Group, Groups, StepTrace, TracedGraph, Update, initial_state, trace_step};
 
