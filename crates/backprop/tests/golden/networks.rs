@@ -5,7 +5,14 @@ use crate::{
     transformer::Transformer,
 };
 use backprop::prelude::*;
-use backprop_core::reference::Array;
+use backprop_core::{
+    exec::{
+        Backend, Program, Store,
+        native::{Native, Options},
+    },
+    reference::Array,
+};
+use backprop_kernels::Isa;
 use std::collections::HashMap;
 
 const STEPS: usize = 10;
@@ -41,6 +48,39 @@ impl Engine for Oracle {
 
 fn oracle_engine(state: Tensors) -> Box<dyn Engine> {
     Box::new(Oracle(state.iter().map(|(name, value)| (name.clone(), Array::from_host(value))).collect()))
+}
+
+/// The native executor, in f32.
+struct OnCpu {
+    store: Store,
+    native: Native,
+    /// The last program with the address of its graph: one step's graph is compiled once.
+    program: Option<(*const Graph, Box<dyn Program>)>,
+}
+
+impl Engine for OnCpu {
+    fn run(&mut self, graph: &Graph, data: &Tensors) -> HashMap<String, Vec<f64>> {
+        if self.program.as_ref().is_none_or(|(of, _)| !std::ptr::eq(*of, graph)) {
+            self.program = Some((graph, self.native.compile(graph).unwrap()));
+        }
+        let program = &mut self.program.as_mut().unwrap().1;
+        let signature = program.signature().clone();
+        let inputs: Vec<&HostTensor> = signature.inputs.iter().map(|(name, _)| &data[name]).collect();
+        let mut outputs = signature.output_buffers();
+        program.run(&mut self.store, &inputs, &mut outputs).unwrap();
+        signature.outputs.iter().map(|(name, _)| name.clone()).zip(outputs.iter().map(HostTensor::to_f64)).collect()
+    }
+
+    fn state(&self, name: &str) -> Vec<f64> {
+        self.store.get(name).unwrap().to_f64()
+    }
+}
+
+fn native_engine(state: Tensors) -> Box<dyn Engine> {
+    let mut store = Store::new();
+    state.into_iter().for_each(|(name, value)| store.insert(name, value));
+    let options = Options { poison: true, ..Options::default() };
+    Box::new(OnCpu { store, native: Native::new(2, Isa::detect()).with(options), program: None })
 }
 
 /// Runs one case: gradients of the first step (from a graph of their own), then the curve.
@@ -187,3 +227,4 @@ macro_rules! networks {
 }
 
 networks!(reference, super::oracle_engine);
+networks!(native, super::native_engine);
