@@ -3,6 +3,7 @@
 mod bits;
 mod common;
 mod memory;
+mod random;
 mod samples;
 mod state;
 mod steps;

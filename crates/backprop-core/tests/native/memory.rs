@@ -7,7 +7,7 @@ use backprop_core::{
 };
 
 /// Walks a plan phase by phase: nothing that is alive together overlaps; the high-water mark and the largest live set.
-fn walk(plan: &[Planned]) -> (usize, usize) {
+pub fn walk(plan: &[Planned]) -> (usize, usize) {
     let phases = plan.iter().map(|b| b.last + 1).max().unwrap_or(0);
     let (mut high, mut most) = (0, 0);
     for phase in 0..phases {

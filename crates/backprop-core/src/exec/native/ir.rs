@@ -274,11 +274,10 @@ impl Lowering<'_> {
                 return Ok(vec![Access { view: View::dense(&types[0].shape), ..copy }]);
             }
             Op::DotGeneral(dot) => {
-                let mut inputs = inputs;
+                let mut inputs = self.readable(inputs);
                 for (side, order) in product::copies(dot, &inputs[0].view, &inputs[1].view) {
                     inputs[side] = self.permuted_copy(&inputs[side], &order);
                 }
-                let inputs = self.readable(inputs);
                 let product = product::dot(dot, &inputs[0].view, &inputs[1].view, &types[0]);
                 self.push(NodeOp::Product(product), inputs, types, flops)
             }
