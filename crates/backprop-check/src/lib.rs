@@ -3,16 +3,21 @@
 //! * [`GradientCheck`]: compares a function's derivatives with central differences of the oracle.
 //! * [`sample`]: values and surroundings for the samples that every primitive brings along.
 //! * [`random_graph`]: valid graphs over all primitives, for properties that passes and backends must keep.
+//! * [`check_plan`]: replays a program's phases with its own account of memory.
 //! * [`compare`]: distances in units in the last place, and messages that say where two tensors differ.
 
 pub mod compare;
 mod difference;
+mod execute;
 mod gradient;
+mod plan;
 mod random;
 mod random_graph;
 pub mod sample;
 
 pub use difference::central_difference;
+pub use execute::execute;
 pub use gradient::{CheckError, GradientCheck, GradientReport, Order};
+pub use plan::{PlanReport, check_plan};
 pub use random::Random;
 pub use random_graph::{GraphOptions, random_graph, random_inputs, special_inputs};

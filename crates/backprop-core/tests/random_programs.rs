@@ -1,0 +1,106 @@
+//! Random graphs on the native executor: passes, fusion, threads and vector width change no bit; the oracle agrees; plans are
+//! what they claim to be.
+
+use backprop_check::{GraphOptions, check_plan, compare::same_bits, execute, random_graph, random_inputs, special_inputs};
+use backprop_core::{
+    DType, Graph, HostTensor,
+    exec::native::{Native, Options},
+    reference::{Array, evaluate},
+};
+use backprop_kernels::Isa;
+
+/// Number of graphs; those of smaller numbers are smaller, so that the first failure is a small one.
+const GRAPHS: u64 = 500;
+
+fn graphs() -> impl Iterator<Item = (u64, Graph)> {
+    (0..GRAPHS).map(|seed| {
+        let options = GraphOptions { steps: 1 + (seed / 25) as usize, ..GraphOptions::default() };
+        (seed, random_graph(seed, &options))
+    })
+}
+
+fn run(native: &Native, seed: u64, graph: &Graph, inputs: &[HostTensor]) -> Vec<HostTensor> {
+    execute(native, graph, inputs).unwrap_or_else(|e| panic!("graph {seed}: {e}\n{graph}"))
+}
+
+fn assert_same(what: &str, seed: u64, graph: &Graph, expected: &[HostTensor], got: &[HostTensor]) {
+    for ((output, e), g) in graph.outputs.iter().zip(expected).zip(got) {
+        let same = same_bits(e, g);
+        assert!(same.is_ok(), "graph {seed}, {what}, `{}` {}\n{graph}", output.name, same.unwrap_err());
+    }
+}
+
+#[test]
+fn passes_and_fusion_change_no_bit() {
+    let plain = Native::new(1, Isa::detect()).unfused();
+    for (seed, graph) in graphs() {
+        for inputs in [random_inputs(seed, &graph), special_inputs(seed, &graph)] {
+            let expected = run(&plain, seed, &graph, &inputs);
+            for (optimize, fuse) in [(true, false), (false, true), (true, true)] {
+                let native = plain.with(Options { optimize, fuse, poison: true });
+                let what = format!("optimize {optimize}, fuse {fuse}");
+                assert_same(&what, seed, &graph, &expected, &run(&native, seed, &graph, &inputs));
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_and_vector_width_change_no_bit() {
+    let alone = Native::new(1, Isa::detect());
+    let narrow = Isa::available().contains(&Isa::Avx2).then(|| Native::new(1, Isa::Avx2));
+    let others: Vec<Native> = [2, 3, 8].iter().map(|&n| Native::new(n, Isa::detect())).chain(narrow).collect();
+    for (seed, graph) in graphs() {
+        let inputs = random_inputs(seed, &graph);
+        let expected = run(&alone, seed, &graph, &inputs);
+        for native in &others {
+            let what = format!("{} threads, {}", native.threads(), native.isa());
+            assert_same(&what, seed, &graph, &expected, &run(native, seed, &graph, &inputs));
+        }
+    }
+}
+
+/// Largest error relative to the largest magnitude of the output, at least a thousandth.
+fn distance(expected: &Array, got: &HostTensor) -> f64 {
+    let (expected, got) = (expected.to_f64(), got.to_f64());
+    let scale = expected.iter().filter(|v| v.is_finite()).fold(1e-3, |m: f64, v| m.max(v.abs()));
+    let apart = |(e, g): (&f64, &f64)| if e == g || e.is_nan() && g.is_nan() { 0.0 } else { (e - g).abs() / scale };
+    expected.iter().zip(&got).map(apart).fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
+}
+
+#[test]
+fn the_oracle_agrees() {
+    let native = Native::new(1, Isa::detect()).with(Options { poison: true, ..Options::default() });
+    let mut worst = 0.0f64;
+    for (seed, graph) in graphs() {
+        let inputs = random_inputs(seed, &graph);
+        let got = run(&native, seed, &graph, &inputs);
+        let expected = evaluate(&graph, &inputs.iter().map(Array::from_host).collect::<Vec<_>>());
+        for ((output, e), g) in graph.outputs.iter().zip(&expected).zip(&got) {
+            let tolerance = match e.ty.dtype {
+                DType::F64 => 1e-4,
+                d if d.is_float() => 1e-4,
+                _ => 0.0,
+            };
+            let d = distance(e, g);
+            worst = worst.max(d);
+            assert!(d <= tolerance, "graph {seed}, `{}`: {d:e}\n{e:?}\n{g:?}\n{graph}", output.name);
+        }
+    }
+    println!("worst distance {worst:e}");
+}
+
+#[test]
+fn plans_are_exact() {
+    let native = Native::new(1, Isa::detect());
+    let mut worst = 0.0f64;
+    for (seed, graph) in graphs() {
+        for native in [native.clone(), native.unfused()] {
+            let program = native.build(&graph).unwrap();
+            let report = check_plan(&program).unwrap_or_else(|e| panic!("graph {seed}: {e}\n{graph}"));
+            worst = worst.max(report.ratio());
+        }
+    }
+    println!("worst arena / live {worst}");
+    assert!(worst <= 1.5, "an arena is {worst} times the largest live set");
+}
