@@ -2,15 +2,19 @@
 
 use backprop_check::{
     CheckError, GradientCheck, GradientReport,
+    compare::close,
+    execute,
     sample::{Case, Rule, Surroundings, is_dense, rule},
 };
 use backprop_core::{
-    Builder, DType, Tensor, Type,
-    grad::{Fault, FaultKind, with_fault},
+    Builder, DType, HostTensor, Tensor, Type,
+    exec::native::Native,
+    grad::{Fault, FaultKind, vjp, with_fault},
     graph::Role,
     op::{Op, Sample},
     reference::{Array, Elements, evaluate},
 };
+use backprop_kernels::Isa;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Primitives whose derivative is zero wherever it exists, for all operand types or for some.
@@ -243,4 +247,31 @@ fn stop_gradient_ends_differentiation() {
     let graph = b.finish().unwrap();
     let at = Array::float(&ty, vec![1.0, -2.0, 3.0]);
     assert_eq!(evaluate(&graph, std::slice::from_ref(&at))[0], at);
+}
+
+/// The primitives that derivatives are made of, in the shapes they have there, give the same values natively.
+#[test]
+fn gradients_of_samples_agree_natively() {
+    let native = Native::new(1, Isa::detect());
+    for (i, sample) in differentiable() {
+        let Some(case) = Case::new(&sample, Surroundings::Plain, seed(i)) else { continue };
+        let b = Builder::new();
+        let xs: Vec<Tensor> =
+            case.inputs.iter().enumerate().map(|(i, x)| b.input(i.to_string(), Role::Data, x.ty.clone())).collect();
+        let float = |t: &&Tensor| t.dtype().is_float();
+        let outputs = case.trace(&b, &xs);
+        let ys: Vec<Tensor> = outputs.iter().filter(float).copied().collect();
+        let cotangents: Vec<Tensor> = ys.iter().map(|y| y.sin() + 1.5).collect();
+        let wanted: Vec<Tensor> = xs.iter().filter(float).copied().collect();
+        for (i, gradient) in vjp(&ys, &cotangents, &wanted).into_iter().enumerate() {
+            b.output(i.to_string(), Role::Data, gradient);
+        }
+        let graph = b.finish().unwrap();
+        let tensors: Vec<HostTensor> = case.inputs.iter().map(Array::to_host).collect();
+        let got = execute(&native, &graph, &tensors).unwrap_or_else(|e| panic!("{:?}: {e}", sample.op));
+        for (expected, got) in evaluate(&graph, &case.inputs).iter().zip(&got) {
+            let tolerance = if expected.ty.dtype == DType::F64 { 1e-12 } else { 1e-6 };
+            close(&expected.to_host(), got, tolerance).unwrap_or_else(|e| panic!("{:?} of {:?}: {e}", sample.op, types(&sample)));
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Random graphs on the native executor: passes, fusion, threads and vector width change no bit; the oracle agrees; plans are
 //! what they claim to be.
 
-use backprop_check::{GraphOptions, check_plan, compare::same_bits, execute, random_graph, random_inputs, special_inputs};
+use backprop_check::{check_plan, compare::same_bits, execute, random_graphs, random_inputs, special_inputs};
 use backprop_core::{
     DType, Graph, HostTensor,
     exec::native::{Native, Options},
@@ -9,15 +9,8 @@ use backprop_core::{
 };
 use backprop_kernels::Isa;
 
-/// Number of graphs; those of smaller numbers are smaller, so that the first failure is a small one.
+/// Enough to reach every primitive in many surroundings.
 const GRAPHS: u64 = 500;
-
-fn graphs() -> impl Iterator<Item = (u64, Graph)> {
-    (0..GRAPHS).map(|seed| {
-        let options = GraphOptions { steps: 1 + (seed / 25) as usize, ..GraphOptions::default() };
-        (seed, random_graph(seed, &options))
-    })
-}
 
 fn run(native: &Native, seed: u64, graph: &Graph, inputs: &[HostTensor]) -> Vec<HostTensor> {
     execute(native, graph, inputs).unwrap_or_else(|e| panic!("graph {seed}: {e}\n{graph}"))
@@ -33,7 +26,7 @@ fn assert_same(what: &str, seed: u64, graph: &Graph, expected: &[HostTensor], go
 #[test]
 fn passes_and_fusion_change_no_bit() {
     let plain = Native::new(1, Isa::detect()).unfused();
-    for (seed, graph) in graphs() {
+    for (seed, graph) in random_graphs(GRAPHS) {
         for inputs in [random_inputs(seed, &graph), special_inputs(seed, &graph)] {
             let expected = run(&plain, seed, &graph, &inputs);
             for (optimize, fuse) in [(true, false), (false, true), (true, true)] {
@@ -50,7 +43,7 @@ fn threads_and_vector_width_change_no_bit() {
     let alone = Native::new(1, Isa::detect());
     let narrow = Isa::available().contains(&Isa::Avx2).then(|| Native::new(1, Isa::Avx2));
     let others: Vec<Native> = [2, 3, 8].iter().map(|&n| Native::new(n, Isa::detect())).chain(narrow).collect();
-    for (seed, graph) in graphs() {
+    for (seed, graph) in random_graphs(GRAPHS) {
         let inputs = random_inputs(seed, &graph);
         let expected = run(&alone, seed, &graph, &inputs);
         for native in &others {
@@ -68,39 +61,46 @@ fn distance(expected: &Array, got: &HostTensor) -> f64 {
     expected.iter().zip(&got).map(apart).fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
 }
 
+/// A few hundred roundings of the type, amplified by a few divisions; integers are exact.
+fn tolerance(dtype: DType) -> f64 {
+    match dtype {
+        // Graphs of f64 hold conversions to f32 too: their graphs' type is not the output's.
+        DType::F64 | DType::F32 => 1e-5,
+        d if d.is_float() => 1e-2,
+        _ => 0.0,
+    }
+}
+
 #[test]
 fn the_oracle_agrees() {
     let native = Native::new(1, Isa::detect()).with(Options { poison: true, ..Options::default() });
     let mut worst = 0.0f64;
-    for (seed, graph) in graphs() {
+    for (seed, graph) in random_graphs(GRAPHS) {
         let inputs = random_inputs(seed, &graph);
         let got = run(&native, seed, &graph, &inputs);
         let expected = evaluate(&graph, &inputs.iter().map(Array::from_host).collect::<Vec<_>>());
         for ((output, e), g) in graph.outputs.iter().zip(&expected).zip(&got) {
-            let tolerance = match e.ty.dtype {
-                DType::F64 => 1e-4,
-                d if d.is_float() => 1e-4,
-                _ => 0.0,
-            };
+            let tolerance = tolerance(e.ty.dtype);
             let d = distance(e, g);
-            worst = worst.max(d);
+            worst = worst.max(d / tolerance.max(f64::MIN_POSITIVE));
             assert!(d <= tolerance, "graph {seed}, `{}`: {d:e}\n{e:?}\n{g:?}\n{graph}", output.name);
         }
     }
-    println!("worst distance {worst:e}");
+    println!("worst distance, as a part of the tolerance: {worst:.1e}");
 }
 
 #[test]
-fn plans_are_exact() {
+fn plans_are_exact_and_tight() {
     let native = Native::new(1, Isa::detect());
-    let mut worst = 0.0f64;
-    for (seed, graph) in graphs() {
+    let (mut worst, mut arena, mut live) = (0.0f64, 0, 0);
+    for (seed, graph) in random_graphs(GRAPHS) {
         for native in [native.clone(), native.unfused()] {
-            let program = native.build(&graph).unwrap();
+            let program = native.build(&graph).unwrap_or_else(|e| panic!("graph {seed}: {e}"));
             let report = check_plan(&program).unwrap_or_else(|e| panic!("graph {seed}: {e}\n{graph}"));
             worst = worst.max(report.ratio());
+            (arena, live) = (arena + report.arena, live + report.live);
         }
     }
-    println!("worst arena / live {worst}");
-    assert!(worst <= 1.5, "an arena is {worst} times the largest live set");
+    println!("arena / live: {worst:.4} at worst, {:.4} overall", arena as f64 / live as f64);
+    assert!(worst <= 1.1 && arena as f64 <= 1.01 * live as f64);
 }

@@ -1,12 +1,15 @@
 //! Values and gradients at kinks and ties, where central differences cannot judge, against PyTorch's.
 
+use backprop_check::execute;
 use backprop_core::{
     Builder, DType, HostTensor, Tensor, Type,
+    exec::native::Native,
     grad::vjp,
     graph::Role,
     op::{ArgReduce, Reducer, Window},
     reference::{Array, evaluate},
 };
+use backprop_kernels::Isa;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -90,7 +93,16 @@ fn check(golden: &Golden, name: &str, case: &Value) {
         b.output(i.to_string(), Role::Data, t);
     }
     let values = ys.len();
-    let results = evaluate(&b.finish().unwrap(), &inputs);
+    let graph = b.finish().unwrap();
+    let results = evaluate(&graph, &inputs);
+    judge(golden, name, case, &names, values, &results);
+    let tensors: Vec<HostTensor> = inputs.iter().map(Array::to_host).collect();
+    let native = execute(&Native::new(1, Isa::detect()), &graph, &tensors).unwrap();
+    judge(golden, name, case, &names, values, &native.iter().map(Array::from_host).collect::<Vec<_>>());
+}
+
+/// `values` results come before the gradients.
+fn judge(golden: &Golden, name: &str, case: &Value, names: &[&str], values: usize, results: &[Array]) {
     assert_same(&golden.get(&format!("{name}/output")).unwrap(), &results[0], &format!("{name}: value"));
     if values > 1 {
         assert_same(&golden.get(&format!("{name}/indices")).unwrap(), &results[1], &format!("{name}: index"));

@@ -57,6 +57,14 @@ pub fn random_graph(seed: u64, options: &GraphOptions) -> Graph {
     b.finish().unwrap_or_else(|e| panic!("random graph {seed} is not valid: {e}"))
 }
 
+/// So many random graphs with their seeds, small ones first, so that the first to fail is a small one.
+pub fn random_graphs(count: u64) -> impl Iterator<Item = (u64, Graph)> {
+    (0..count).map(|seed| {
+        let options = GraphOptions { steps: 1 + (seed / 25) as usize, ..GraphOptions::default() };
+        (seed, random_graph(seed, &options))
+    })
+}
+
 /// Values for the inputs of a graph.
 pub fn random_inputs(seed: u64, graph: &Graph) -> Vec<HostTensor> {
     let mut random = Random::new(seed ^ 0xDA7A);

@@ -3,7 +3,6 @@
 mod bits;
 mod common;
 mod memory;
-mod random;
 mod samples;
 mod state;
 mod steps;

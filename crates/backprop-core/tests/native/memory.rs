@@ -1,58 +1,16 @@
 //! The plan: disjoint, tight, and honest about its peak.
 
 use crate::{common::native, steps};
-use backprop_core::{
-    Graph,
-    exec::{Program, native::Planned},
-};
-
-/// Walks a plan phase by phase: nothing that is alive together overlaps; the high-water mark and the largest live set.
-pub fn walk(plan: &[Planned]) -> (usize, usize) {
-    let phases = plan.iter().map(|b| b.last + 1).max().unwrap_or(0);
-    let (mut high, mut most) = (0, 0);
-    for phase in 0..phases {
-        let mut alive: Vec<&Planned> = plan.iter().filter(|b| b.first <= phase && phase <= b.last && b.bytes > 0).collect();
-        alive.sort_by_key(|b| b.offset);
-        for pair in alive.windows(2) {
-            assert!(pair[0].offset + pair[0].bytes <= pair[1].offset, "phase {phase}: {:?} and {:?}", pair[0], pair[1]);
-        }
-        assert!(alive.iter().all(|b| b.offset % 64 == 0));
-        high = alive.iter().map(|b| b.offset + b.bytes.next_multiple_of(64)).fold(high, usize::max);
-        most = most.max(alive.iter().map(|b| b.bytes.next_multiple_of(64)).sum());
-    }
-    (high, most)
-}
+use backprop_check::check_plan;
+use backprop_core::Graph;
 
 #[test]
 fn plans_are_disjoint_exact_and_tight() {
     for (name, graph) in steps::all() {
         for backend in [native(), native().unfused()] {
-            let program = backend.build(&graph).unwrap();
-            let (high, live) = walk(&program.plan());
-            let memory = program.memory();
-            assert_eq!((memory.arena, memory.live), (high, live), "{name}");
-            assert!(memory.arena as f64 <= 1.05 * memory.live as f64, "{name}: {memory:?}");
+            let report = check_plan(&backend.build(&graph).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(report.ratio() <= 1.05, "{name}: {report:?}");
         }
-    }
-}
-
-#[test]
-fn every_kernel_finds_its_values_alive() {
-    for (name, graph) in steps::all() {
-        let program = native().build(&graph).unwrap();
-        let plan = program.plan();
-        let mut seen = 0;
-        for (number, phase) in program.phases().iter().enumerate() {
-            for &k in &phase.kernels {
-                let kernel = &program.kernels()[k];
-                for &block in kernel.reads.iter().chain(&kernel.writes) {
-                    let Planned { first, last, .. } = plan[block];
-                    assert!(first <= number && number <= last, "{name}: {} in phase {number}: {:?}", kernel.name, plan[block]);
-                }
-                seen += 1;
-            }
-        }
-        assert_eq!(seen, program.kernels().len());
     }
 }
 
