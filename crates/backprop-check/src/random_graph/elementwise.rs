@@ -74,7 +74,7 @@ impl<'g> Generator<'g> {
                 4 => constant * x.tensor,
                 5 => x.tensor / 1.0,
                 6 => -(-x.tensor),
-                _ => x.tensor - x.tensor,
+                _ => x.tensor.binary(Binary::Sub, x.tensor),
             };
             self.add(result, false);
         }
