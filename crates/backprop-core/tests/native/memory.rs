@@ -1,8 +1,11 @@
 //! The plan: disjoint, tight, and honest about its peak.
 
-use crate::{common::native, steps};
+use crate::{
+    common::{assert_same, inputs, native, run},
+    steps,
+};
 use backprop_check::check_plan;
-use backprop_core::Graph;
+use backprop_core::{Builder, DType, Graph, Type, exec::Program, graph::Role, op::Composite};
 
 #[test]
 fn plans_are_disjoint_exact_and_tight() {
@@ -25,4 +28,28 @@ fn an_mlp_step_is_a_few_kernels() {
     assert_eq!(names.iter().filter(|n| n.contains("dot_general")).count(), 5, "{names:#?}");
     assert!(names.iter().any(|n| n.contains("dot_general") && n.contains("tanh")), "{names:#?}");
     assert!(names.len() <= 24, "{} {names:#?}", names.len());
+}
+
+/// Ten blocks of three layers over a large batch, their inner values kept or computed again.
+fn blocks(recompute: bool) -> Graph {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, Type::new(DType::F32, [512, 32]));
+    let weights: Vec<_> = (0..10).map(|i| b.input(format!("w{i}"), Role::State, Type::new(DType::F32, [32, 32]))).collect();
+    let types = [x.ty(), weights[0].ty()];
+    let body = b.trace(&types, |_, v| vec![(0..3).fold(v[0], |h, _| h.linear(v[1]).tanh().exp())]);
+    let region = Composite { recompute, ..Composite::new("block", body) };
+    let out = weights.iter().fold(x, |h, &w| b.apply(region.clone(), &[h, w])[0]);
+    for ((i, &w), g) in weights.iter().enumerate().zip(out.sum_all().grad(&weights)) {
+        b.output(format!("w{i}"), Role::State, w - g);
+    }
+    b.finish().unwrap()
+}
+
+#[test]
+fn recomputing_saves_memory_and_changes_no_bit() {
+    let (kept, again) = (blocks(false), blocks(true));
+    let arena = |g: &Graph| native().build(g).unwrap().memory().arena;
+    assert!(arena(&again) * 2 < arena(&kept), "{} {}", arena(&again), arena(&kept));
+    let values = inputs(&kept, 2);
+    assert_same("recomputed", &kept, &run(&native(), &kept, &values), &run(&native(), &again, &values));
 }

@@ -15,6 +15,7 @@ fn lines(bytes: usize) -> usize {
 
 fn grow(memory: &mut Vec<Line>, bytes: usize) {
     if memory.len() < lines(bytes) {
+        *memory = Vec::new();
         // Zeroed memory comes untouched from the system: pages nobody writes to cost nothing.
         *memory = vec![bytemuck::Zeroable::zeroed(); lines(bytes)];
     }

@@ -3,6 +3,8 @@
 //! The graph is simplified (the passes every backend runs), lowered to a form in which renaming elements costs nothing ([`ir`]), fused
 //! into kernels, ordered, and placed in one arena. A run resolves addresses and starts the phases; it allocates nothing.
 
+#[cfg(test)]
+mod allocations;
 mod arena;
 mod assemble;
 mod code;

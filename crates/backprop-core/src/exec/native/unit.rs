@@ -146,7 +146,16 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
         }
         NodeOp::Dense(op) => {
             let (kernel, inputs) = movement::kernel(graph, op, n, isa)?;
-            Ok(unit(Work::Kernel(kernel), graph, &inputs, n.outputs.clone()))
+            let mut unit = unit(Work::Kernel(kernel), graph, &inputs, n.outputs.clone());
+            // These leave the rest of their first operand as it is.
+            if matches!(op, Op::ScatterAdd(_) | Op::DynamicUpdateSlice(_))
+                && let [target, others @ ..] = &inputs[..]
+                && graph.is_identity(target)
+                && others.iter().all(|a| a.value != target.value)
+            {
+                unit.in_step.push(target.value);
+            }
+            Ok(unit)
         }
         _ => Err(Error::Invalid("a node of its own that is none".into())),
     }

@@ -1,0 +1,69 @@
+//! Counts allocations: a step must make none.
+
+use super::{Native, Options};
+use crate::{
+    Builder, DType, HostTensor, Type,
+    exec::{Program, Store},
+    graph::Role,
+    op::{ScanSpec, scan},
+};
+use backprop_kernels::Isa;
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+thread_local! {
+    static MADE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting by thread.
+struct Counting;
+
+// SAFETY: everything is handed to the system's allocator as it came; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MADE.with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(address, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn a_step_allocates_nothing() {
+    let f32 = |shape: &[usize]| Type::new(DType::F32, shape);
+    let b = Builder::new();
+    let (x, w) = (b.input("x", Role::Data, f32(&[6, 8, 40])), b.input("w", Role::State, f32(&[40, 40])));
+    let spec = ScanSpec { length: 6, reverse: false };
+    let (last, all) = scan(&b, spec, &[w], &[b.zeros(f32(&[8, 40]))], &[x], |constants, carried, slices| {
+        let next = (slices[0].linear(constants[0]) + carried[0]).tanh();
+        (vec![next], vec![next])
+    });
+    let loss = (all[0].transpose(&[2, 0, 1]) * 2.0).sum_all() + last[0].max(&[0]).sum_all();
+    b.output("w", Role::State, w - loss.grad(&[w])[0]);
+    b.output("loss", Role::Data, loss);
+    // One thread: what runs elsewhere would be counted elsewhere.
+    let native = Native::new(1, Isa::detect());
+    for options in [Options::default(), Options { poison: true, ..Options::default() }] {
+        let mut program = native.with(options).build(&b.with_graph(Clone::clone)).unwrap();
+        let mut store = Store::new();
+        store.insert("w", HostTensor::zeros(f32(&[40, 40])));
+        let mut outputs = program.signature().output_buffers();
+        let data = HostTensor::zeros(f32(&[6, 8, 40]));
+        program.run(&mut store, &[&data], &mut outputs).unwrap();
+        let before = MADE.with(Cell::get);
+        program.run(&mut store, &[&data], &mut outputs).unwrap();
+        assert_eq!(MADE.with(Cell::get) - before, 0);
+    }
+    let before = MADE.with(Cell::get);
+    drop(vec![1u8; 100]);
+    assert!(MADE.with(Cell::get) > before, "the counter counts");
+}
