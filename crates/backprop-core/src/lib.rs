@@ -14,7 +14,7 @@ pub mod pass;
 pub mod random;
 pub mod reference;
 
-pub use backprop_kernels::DType;
+pub use backprop_kernels::{DType, Isa};
 pub use error::Error;
 pub use graph::{Builder, Graph, Shape, Tensor, Type};
 pub use host::HostTensor;

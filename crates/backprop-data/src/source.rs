@@ -68,6 +68,25 @@ pub enum Source {
         #[serde(default = "default_test")]
         test: f64,
     },
+    /// Made-up images, a cluster of them around one pattern per class: see [`synthetic::images`].
+    Images {
+        /// Number of images.
+        rows: usize,
+        /// Rows of pixels.
+        height: usize,
+        /// Pixels per row.
+        width: usize,
+        /// Values per pixel.
+        channels: usize,
+        /// Number of classes.
+        classes: usize,
+        /// Seed of the images.
+        #[serde(default)]
+        seed: u64,
+        /// Share of the rows that is the test part.
+        #[serde(default = "default_test")]
+        test: f64,
+    },
 }
 
 /// IDX files of one data set.
@@ -124,6 +143,10 @@ impl Source {
                 windows(&name, &text::read(&path)?, *sequence, *stride, *test)
             }
             Source::Idx(files) => files.load(base),
+            &Source::Images { rows, height, width, channels, classes, seed, test } => {
+                let data = synthetic::images(rows, [height, width, channels], classes, seed)?;
+                Parts::shuffled(Arc::new(data)).with_test(test, split::TEST_SEED)
+            }
             &Source::Clusters { rows, features, classes, seed, test } => {
                 let data = synthetic::clusters(rows, features, classes, seed)?;
                 Parts::shuffled(Arc::new(data)).with_test(test, split::TEST_SEED)

@@ -12,6 +12,23 @@ use crate::{Classes, Column, DataError, InMemory};
 /// A number that is 0.
 pub fn clusters(rows: usize, features: usize, classes: usize, seed: u64) -> Result<InMemory, DataError> {
     nonzero([("rows", rows), ("features", features), ("classes", classes)])?;
+    clustered("synthetic clusters", Column::input("point", &[features]), rows, classes, seed)
+}
+
+/// As [`clusters`], the features arranged as images.
+///
+/// Columns: `image` of shape `[height, width, channels]`, `label`.
+///
+/// # Errors
+/// A number that is 0.
+pub fn images(rows: usize, shape: [usize; 3], classes: usize, seed: u64) -> Result<InMemory, DataError> {
+    let [height, width, channels] = shape;
+    nonzero([("rows", rows), ("height", height), ("width", width), ("channels", channels), ("classes", classes)])?;
+    clustered("synthetic images", Column::input("image", &shape), rows, classes, seed)
+}
+
+fn clustered(name: &str, input: Column, rows: usize, classes: usize, seed: u64) -> Result<InMemory, DataError> {
+    let features = input.elements();
     let centre = |class: usize, j: usize| 4.0 * uniform(seed, 0, class * features + j) - 2.0;
     let value = |i: usize| {
         let class = (i / features) % classes;
@@ -19,9 +36,7 @@ pub fn clusters(rows: usize, features: usize, classes: usize, seed: u64) -> Resu
     };
     let values: Vec<f32> = (0..rows * features).map(value).collect();
     let labels: Vec<i32> = (0..rows).map(|row| (row % classes) as i32).collect();
-    InMemory::new("synthetic clusters")
-        .with_column(Column::input("point", &[features]), values)?
-        .with_column(Column::label("label", Classes::numbered(classes)), labels)
+    InMemory::new(name).with_column(input, values)?.with_column(Column::label("label", Classes::numbered(classes)), labels)
 }
 
 /// A linear law with noise: `value = Σ wⱼ · pointⱼ + 1 + noise · ε`, weights in `[-1, 1]`, points
