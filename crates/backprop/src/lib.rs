@@ -1,13 +1,21 @@
 //! A training engine for neural networks: layers, losses, optimizers, training, checkpoints
 
+pub mod checkpoint;
+pub mod config;
+pub mod events;
+mod files;
 pub mod init;
 pub mod loss;
 pub mod metrics;
 pub mod nn;
 pub mod optim;
+pub mod plot;
 pub mod prelude;
+pub mod run;
 pub mod schedule;
 pub mod step;
+pub mod train;
 
 pub use backprop_core as core;
 pub use backprop_core::{Error, Graph};
+pub use files::FileError;

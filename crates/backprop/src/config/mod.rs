@@ -1,0 +1,228 @@
+//! Configurations: what to train on what, as Rust values and as TOML.
+//!
+//! ```toml
+//! [data]
+//! source = "digits"
+//!
+//! [[layers]]
+//! type = "flatten"
+//! [[layers]]
+//! type = "linear"
+//! out_features = 10
+//!
+//! [loss]
+//! type = "cross_entropy"
+//! [optimizer]
+//! type = "adam"
+//! learning_rate = 1e-3
+//! [schedule]
+//! type = "cosine"
+//! [train]
+//! epochs = 5
+//! ```
+//!
+//! Unknown keys, wrong types and numbers out of range are errors that show the line.
+
+mod decode;
+mod document;
+mod error;
+mod range;
+mod tables;
+
+pub use error::{ConfigError, Place, Problem};
+pub use tables::{DataConfig, DataOptions, TrainConfig};
+
+use crate::{loss::LossSpec, nn::LayerSpec, optim::OptimizerSpec, schedule::Schedule};
+use backprop_data::Source;
+use decode::{decode, missing, unknown_key};
+use document::{Document, Found, Path, Step};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{path, sync::Arc};
+use toml::{Table, Value};
+
+/// A training run: data, network, loss, optimizer, schedule, training.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// Where the data come from.
+    pub data: DataConfig,
+    /// The network: its layers in order, named `layers.0`, `layers.1`, ….
+    pub layers: Vec<LayerSpec>,
+    /// What is minimised.
+    pub loss: LossSpec,
+    /// How parameters follow their gradients.
+    pub optimizer: OptimizerSpec,
+    /// How the rates change during training.
+    pub schedule: Schedule,
+    /// How long and in which portions.
+    pub train: TrainConfig,
+    /// The text this was read from, for messages.
+    #[serde(skip)]
+    document: Option<Arc<Document>>,
+}
+
+const SECTIONS: [&str; 6] = ["data", "layers", "loss", "optimizer", "schedule", "train"];
+
+impl Config {
+    /// A configuration made in Rust, with the default schedule and training.
+    pub fn new(data: DataConfig, layers: Vec<LayerSpec>, loss: LossSpec, optimizer: OptimizerSpec) -> Config {
+        let (schedule, train) = (Schedule::default(), TrainConfig::default());
+        Config { data, layers, loss, optimizer, schedule, train, document: None }
+    }
+
+    /// Reads a file. Relative paths in it are taken from its folder. `overrides` are `key=value`, as `train.epochs=5`.
+    ///
+    /// # Errors
+    /// A file that cannot be read; anything in it that is not a configuration, with the line and the remedy.
+    pub fn load(file: &path::Path, overrides: &[String]) -> Result<Config, ConfigError> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|e| {
+            ConfigError::new(format!("cannot read the configuration {name}: {e}")).help("check the path and its permissions")
+        })?;
+        Config::parse(&name, &text, file.parent().unwrap_or(path::Path::new("")), overrides)
+    }
+
+    /// Reads a text, called `name` in messages, whose relative paths are taken from the folder `base`.
+    ///
+    /// # Errors
+    /// Anything that is not a configuration, with the line and the remedy.
+    pub fn parse(name: &str, text: &str, base: &path::Path, overrides: &[String]) -> Result<Config, ConfigError> {
+        let document = Document::parse(name, text, overrides)?;
+        if let Some(key) = document.tree.keys().find(|k| !SECTIONS.contains(&k.as_str())) {
+            return Err(unknown_key(&document, &Path::default(), key, SECTIONS));
+        }
+        range::check(&document)?;
+        let mut config = Config {
+            data: data(&document)?,
+            layers: layers(&document)?,
+            loss: section(&document, "loss")?,
+            optimizer: section(&document, "optimizer")?,
+            schedule: optional(&document, "schedule")?,
+            train: optional(&document, "train")?,
+            document: None,
+        };
+        absolute_paths(&mut config.data.source, base);
+        config.document = Some(Arc::new(document));
+        Ok(config)
+    }
+
+    /// The configuration in TOML with every default written out; reading it gives the same configuration.
+    ///
+    /// # Errors
+    /// A layer defined outside the library, which has no form in TOML.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|e| ConfigError::new(format!("the configuration cannot be written as TOML: {e}")))
+    }
+
+    /// An error about a key, pointing to where it is written.
+    pub fn error_at(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        let path = Path(key.split('.').map(|part| part.parse().map_or_else(|_| Step::Key(part.into()), Step::Index)).collect());
+        self.error_at_path(&path, message.into())
+    }
+
+    /// An error about the layer at a path in the network, such as `layers.3.body.layers.0`, pointing to where the layer is written.
+    pub fn error_at_layer(&self, layer: &str, message: impl Into<String>) -> ConfigError {
+        let path = self.document.as_ref().map_or_else(Path::default, |d| config_path(d, layer));
+        self.error_at_path(&path, message.into()).key(layer)
+    }
+
+    fn error_at_path(&self, path: &Path, message: String) -> ConfigError {
+        let place = self.document.as_ref().and_then(|d| {
+            let parents = (0..path.0.len()).rev().map(|n| Path(path.0[..=n].to_vec()));
+            parents.into_iter().find_map(|p| d.place(&p.child("type"), false).or_else(|| d.place(&p, false)))
+        });
+        ConfigError::new(message).key(path.to_string()).at(place).label("here")
+    }
+}
+
+fn section<T: DeserializeOwned>(document: &Document, name: &str) -> Result<T, ConfigError> {
+    let path = Path::key(name);
+    match document.tree.get(name) {
+        Some(value) => decode(document, &path, value.clone(), &[]),
+        None => Err(missing_section(name)),
+    }
+}
+
+fn optional<T: DeserializeOwned + Default>(document: &Document, name: &str) -> Result<T, ConfigError> {
+    if document.tree.contains_key(name) { section(document, name) } else { Ok(T::default()) }
+}
+
+fn missing_section(name: &str) -> ConfigError {
+    let (table, example) = match name {
+        "data" => ("[data]", "source = \"fashion\""),
+        "layers" => ("[[layers]]", "type = \"linear\""),
+        "loss" => ("[loss]", "type = \"cross_entropy\""),
+        _ => ("[optimizer]", "type = \"adam\""),
+    };
+    ConfigError::new(format!("the configuration has no {table}")).help(format!("add {table} with a line such as {example}"))
+}
+
+/// `[data]`: one table for two types, so that each key goes to the one that knows it.
+fn data(document: &Document) -> Result<DataConfig, ConfigError> {
+    let path = Path::key("data");
+    let Some(value) = document.tree.get("data") else { return Err(missing_section("data")) };
+    let Value::Table(table) = value else {
+        return decode::<Table>(document, &path, value.clone(), &[]).and(Err(missing_section("data")));
+    };
+    if !table.contains_key("source") {
+        return Err(missing(document, &path, "source"));
+    }
+    let (own, source): (Table, Table) = table.clone().into_iter().partition(|(key, _)| DataOptions::KEYS.contains(&key.as_str()));
+    let source = decode(document, &path, source.into(), &DataOptions::KEYS)?;
+    Ok(DataConfig { source, options: decode(document, &path, own.into(), &[])? })
+}
+
+/// `[[layers]]`, one by one: an error concerns one of them.
+fn layers(document: &Document) -> Result<Vec<LayerSpec>, ConfigError> {
+    let path = Path::key("layers");
+    match document.tree.get("layers") {
+        None => Err(missing_section("layers")),
+        Some(Value::Array(items)) if items.is_empty() => Err(ConfigError::new("the list of layers is empty")
+            .key("layers")
+            .at(document.place(&path, false))
+            .label("no layers")
+            .help("add a table [[layers]] with a line such as type = \"linear\"")),
+        Some(Value::Array(items)) => {
+            items.iter().enumerate().map(|(i, item)| decode(document, &path.join(Step::Index(i)), item.clone(), &[])).collect()
+        }
+        Some(other) => decode(document, &path, other.clone(), &[]),
+    }
+}
+
+/// Where the configuration has the layer that the network calls `layer`. Lists of a residual hold layers directly; in the network
+/// each of them is a sequence with its own `layers`.
+fn config_path(document: &Document, layer: &str) -> Path {
+    let (mut path, mut parts) = (Path::default(), layer.split('.').peekable());
+    while let Some(part) = parts.next() {
+        let next = path.child(part);
+        let Some(Found::Array(items)) = document.value(&next) else { break };
+        path = next;
+        if part != "layers" && parts.peek() == Some(&"layers") {
+            parts.next();
+        }
+        let Some(name) = parts.next() else { break };
+        let named = |item: &Value| item.get("name").and_then(Value::as_str) == Some(name);
+        match items.iter().position(named).or_else(|| name.parse().ok().filter(|i| *i < items.len())) {
+            Some(i) => path = path.join(Step::Index(i)),
+            None => break,
+        }
+    }
+    path
+}
+
+fn absolute_paths(source: &mut Source, base: &path::Path) {
+    let fix = |p: &mut path::PathBuf| {
+        if let Ok(absolute) = path::absolute(base.join(&*p)) {
+            *p = absolute;
+        }
+    };
+    match source {
+        Source::Text { path, .. } => fix(path),
+        Source::Idx(files) => {
+            [Some(&mut files.images), Some(&mut files.labels), files.test_images.as_mut(), files.test_labels.as_mut()]
+                .into_iter()
+                .flatten()
+                .for_each(fix);
+        }
+        _ => {}
+    }
+}

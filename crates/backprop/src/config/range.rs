@@ -1,0 +1,85 @@
+//! Which numbers a key can hold: one row per key.
+
+use super::document::{Document, Found, Path, Step};
+use super::error::ConfigError;
+use toml::Value;
+
+/// What a number must be.
+#[derive(Clone, Copy)]
+enum Range {
+    /// Above 0.
+    Positive,
+    /// 0 or above.
+    NotNegative,
+    /// In `[0, 1]`.
+    Probability,
+    /// In `[0, 1)`.
+    BelowOne,
+    /// A whole number of 1 or more.
+    Count,
+    /// A whole number of 0 or more.
+    Whole,
+}
+
+/// Keys and what their numbers must be, wherever in the section they stand. Lists are checked entry by entry.
+const ROWS: &[(&str, &[&str], Range)] = &[
+    ("data", &["validation", "test"], Range::BelowOne),
+    ("data", &["rows", "features", "classes", "sequence", "stride", "height", "width", "channels"], Range::Count),
+    ("data", &["seed"], Range::Whole),
+    ("layers", &["out_features", "out_channels", "kernel_size", "stride", "dilation", "groups"], Range::Count),
+    ("layers", &["hidden_size", "num_layers", "num_embeddings", "embedding_dim"], Range::Count),
+    ("layers", &["padding"], Range::Whole),
+    ("layers", &["p", "momentum"], Range::Probability),
+    ("layers", &["eps"], Range::Positive),
+    ("loss", &["label_smoothing"], Range::Probability),
+    ("optimizer", &["learning_rate", "eps"], Range::Positive),
+    ("optimizer", &["weight_decay"], Range::NotNegative),
+    ("optimizer", &["momentum", "betas", "dampening"], Range::BelowOne),
+    ("schedule", &["warmup_steps"], Range::Whole),
+    ("schedule", &["pct_start", "base_momentum", "max_momentum", "warmup_start_factor"], Range::Probability),
+    ("schedule", &["div_factor", "final_div_factor"], Range::Positive),
+    ("schedule", &["min_learning_rate"], Range::NotNegative),
+    ("train", &["epochs", "batch_size", "threads", "checkpoint_every_steps", "max_nonfinite_steps"], Range::Count),
+    ("train", &["clip_norm", "checkpoint_every_seconds"], Range::Positive),
+    ("train", &["seed"], Range::Whole),
+];
+
+/// Checks every number of the tree: finite, and in the range of its key.
+pub(crate) fn check(document: &Document) -> Result<(), ConfigError> {
+    let roots = Found::Table(&document.tree).children(&Path::default());
+    roots.into_iter().try_for_each(|(path, value)| check_value(document, &path, value))
+}
+
+fn check_value(document: &Document, path: &Path, value: &Value) -> Result<(), ConfigError> {
+    match value {
+        Value::Table(_) | Value::Array(_) => {
+            Found::of(value).children(path).into_iter().try_for_each(|(path, value)| check_value(document, &path, value))
+        }
+        Value::Float(number) => check_number(document, path, *number, false),
+        Value::Integer(number) => check_number(document, path, *number as f64, true),
+        _ => Ok(()),
+    }
+}
+
+fn check_number(document: &Document, path: &Path, number: f64, whole: bool) -> Result<(), ConfigError> {
+    let needed = match range_of(path) {
+        _ if !number.is_finite() => "a finite number",
+        Some(Range::Positive) if number <= 0.0 => "a number above 0",
+        Some(Range::NotNegative) if number < 0.0 => "a number of 0 or more",
+        Some(Range::Probability) if !(0.0..=1.0).contains(&number) => "a number from 0 to 1",
+        Some(Range::BelowOne) if !(0.0..1.0).contains(&number) => "a number from 0 to below 1",
+        Some(Range::Count) if number < 1.0 || !whole => "a whole number of 1 or more",
+        Some(Range::Whole) if number < 0.0 || !whole => "a whole number of 0 or more",
+        _ => return Ok(()),
+    };
+    Err(ConfigError::new(format!("must be {needed}, not {number}"))
+        .key(path.to_string())
+        .at(document.place(path, false))
+        .label(format!("must be {needed}")))
+}
+
+fn range_of(path: &Path) -> Option<Range> {
+    let keys = || path.0.iter().filter_map(|step| if let Step::Key(k) = step { Some(k.as_str()) } else { None });
+    let (section, key) = (keys().next()?, keys().next_back()?);
+    ROWS.iter().find(|(s, names, _)| *s == section && names.contains(&key)).map(|row| row.2)
+}

@@ -1,0 +1,84 @@
+//! The tables `[data]` and `[train]`.
+
+use backprop_data::{Normalise, Source};
+use serde::{Deserialize, Serialize};
+
+/// `[data]`: where the data come from and how they are split and scaled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataConfig {
+    /// The source with its settings, told apart by the key `source`.
+    #[serde(flatten)]
+    pub source: Source,
+    /// How data are taken from the source.
+    #[serde(flatten)]
+    pub options: DataOptions,
+}
+
+/// Settings of `[data]` that every source has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataOptions {
+    /// Share of the training part that is split off for validation; 0 is none.
+    pub validation: f64,
+    /// How numbers are brought to a common range, measured on the training part without validation.
+    pub normalize: Normalise,
+    /// The column the network reads; without it the source's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// The column the loss compares with; the input itself for an autoencoder. Without it the source's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+impl DataOptions {
+    pub(crate) const KEYS: [&str; 4] = ["validation", "normalize", "input", "target"];
+}
+
+impl Default for DataOptions {
+    fn default() -> DataOptions {
+        DataOptions { validation: 0.1, normalize: Normalise::Global, input: None, target: None }
+    }
+}
+
+/// `[train]`: how long, in which portions and how safely.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the training part.
+    pub epochs: u64,
+    /// Rows per step. The last batch of an epoch is smaller where the rows do not divide evenly.
+    pub batch_size: usize,
+    /// Largest norm of all gradients together; larger gradients are scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Seed of everything random: first weights, order of the rows, split, dropout.
+    pub seed: u64,
+    /// Threads; all that the process may use if not given. The result does not depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Keep the weights of the epoch that did best on validation instead of the last.
+    pub keep_best: bool,
+    /// Steps between checkpoints, beside those by time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every_steps: Option<u64>,
+    /// Seconds between checkpoints.
+    pub checkpoint_every_seconds: f64,
+    /// Steps in a row with a loss or gradient that is not finite before training stops. Such steps change nothing.
+    pub max_nonfinite_steps: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> TrainConfig {
+        TrainConfig {
+            epochs: 10,
+            batch_size: 64,
+            clip_norm: None,
+            seed: 0,
+            threads: None,
+            keep_best: true,
+            checkpoint_every_steps: None,
+            checkpoint_every_seconds: 60.0,
+            max_nonfinite_steps: 10,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What training reports while it runs. The library prints nothing: whoever trains decides what to show.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// Something that happened during training, in the order it happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Everything is compiled and training begins, or goes on.
+    Started(Started),
+    /// A step is done. Comes after every step.
+    Step(Step),
+    /// An epoch is done and validated.
+    Epoch(Epoch),
+    /// A checkpoint is on the disk.
+    Checkpoint {
+        /// Steps done.
+        step: u64,
+        /// Its folder.
+        path: PathBuf,
+        /// Time it took in seconds.
+        seconds: f64,
+    },
+    /// A step had a loss or gradients that are not finite; it changed nothing.
+    NonFinite {
+        /// Number of the step, from 1.
+        step: u64,
+        /// Its loss; null in JSON if that is what is not finite.
+        loss: f64,
+        /// How many such steps came in a row, this one included.
+        consecutive: u64,
+    },
+    /// Something the user should know that does not stop training.
+    Warning {
+        /// What it is.
+        message: String,
+    },
+    /// Training is done.
+    Finished(Summary),
+}
+
+/// What is about to be trained.
+#[derive(Clone, Debug, Serialize)]
+pub struct Started {
+    /// The run folder, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<PathBuf>,
+    /// What computes: `cpu (avx512, 2 threads)`.
+    pub device: String,
+    /// Number of trained values.
+    pub parameters: usize,
+    /// Rows of the training part.
+    pub train_rows: usize,
+    /// Rows of the validation part.
+    pub validation_rows: usize,
+    /// Rows of the test part.
+    pub test_rows: usize,
+    /// Rows per step.
+    pub batch_size: usize,
+    /// Steps per epoch.
+    pub steps_per_epoch: u64,
+    /// Epochs in total.
+    pub epochs: u64,
+    /// Steps already done, where training goes on.
+    pub step: u64,
+    /// Bytes of the arena of the largest program.
+    pub arena_bytes: usize,
+    /// Bytes of parameters, optimizer state and statistics.
+    pub state_bytes: usize,
+    /// Bytes of private memory per thread.
+    pub scratch_bytes: usize,
+    /// Time to trace, differentiate and compile all programs, in seconds.
+    pub compile_seconds: f64,
+    /// Name of the task's metric, such as `accuracy`.
+    pub metric: String,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Step {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Epoch, from 1.
+    pub epoch: u64,
+    /// Mean loss of the step's rows.
+    pub loss: f64,
+    /// Norm of all gradients together, before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// The task's metric over the epoch so far.
+    pub metric: f64,
+    /// Mean loss over the epoch so far.
+    pub epoch_loss: f64,
+    /// Rows in the step.
+    pub rows: usize,
+    /// Steps in total.
+    pub total_steps: u64,
+}
+
+/// Loss and metric over a part of the data.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Score {
+    /// Mean loss.
+    #[serde(deserialize_with = "null_as_nan")]
+    pub loss: f64,
+    /// The task's metric; the loss where there is no other.
+    #[serde(deserialize_with = "null_as_nan")]
+    pub metric: f64,
+}
+
+/// One epoch: a line of `metrics.jsonl`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Number, from 1.
+    pub epoch: u64,
+    /// Steps done by its end.
+    pub step: u64,
+    /// Mean over the epoch's steps, while the weights changed.
+    pub train: Score,
+    /// With the weights at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Score>,
+    /// Learning rate of its last step.
+    pub learning_rate: f64,
+    /// Whether its weights are the best so far.
+    pub best: bool,
+    /// Duration of the training steps and the validation, in seconds.
+    pub seconds: f64,
+    /// Rows trained on per second.
+    pub rows_per_second: f64,
+}
+
+/// The outcome: `summary.json`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Loss and metric of the weights that were kept: `test_loss`, `test_accuracy`, `validation_loss`, … as far as there are such parts.
+    #[serde(flatten)]
+    pub scores: BTreeMap<String, f64>,
+    /// Name of the task's metric; `loss` where there is no other.
+    pub metric: String,
+    /// The epoch whose weights were kept.
+    pub epoch: u64,
+    /// Steps done, those that changed nothing included.
+    pub steps: u64,
+    /// Steps that changed nothing because something was not finite.
+    pub nonfinite_steps: u64,
+    /// Seconds of training and evaluation, in all sessions of the run together.
+    pub wall_s: f64,
+}
+
+impl Summary {
+    /// Adds the score of a part of the data: `test` or `validation`.
+    pub(crate) fn add(&mut self, part: &str, score: Score) {
+        self.scores.insert(format!("{part}_{}", self.metric), score.metric);
+        self.scores.insert(format!("{part}_loss"), score.loss);
+    }
+}
+
+/// JSON has no NaN and no infinity: they are written as null, and null is read as NaN.
+fn null_as_nan<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or(f64::NAN))
+}

@@ -1,0 +1,233 @@
+//! The folder of a run: everything that training leaves behind, and all that is needed to go on.
+//!
+//! ```text
+//! config.toml           the configuration with every default written out
+//! metrics.jsonl         one JSON object per epoch
+//! checkpoints/          see [`checkpoint`](crate::checkpoint)
+//! weights.safetensors   parameters and statistics under PyTorch's names, when training is done
+//! curves.svg            loss and metric
+//! summary.json          the outcome
+//! ```
+
+use crate::{
+    checkpoint::{Checkpoints, Tensors},
+    config::{Config, ConfigError},
+    events::{Epoch, Summary},
+    files::{self, FileError},
+    plot::{self, Line, Panel},
+};
+use backprop_core::HostTensor;
+use serde::Serialize;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const WEIGHTS: &str = "weights.safetensors";
+const CURVES: &str = "curves.svg";
+const SUMMARY: &str = "summary.json";
+
+/// Why a run folder could not be made, opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file could not be written or read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The configuration cannot be written or read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The folder to be made exists.
+    #[error("{} exists already; choose another folder with --out, or go on with that run with --resume", .0.display())]
+    Exists(PathBuf),
+    /// The folder is not that of a run.
+    #[error("{} is not the folder of a run: it has no {CONFIG}; give the folder that `backprop train` made", .0.display())]
+    NotARun(PathBuf),
+    /// The weights cannot be read.
+    #[error("the weights {} are damaged: {what}; take them from a copy, or train again", file.display())]
+    Weights {
+        /// The file.
+        file: PathBuf,
+        /// How it shows.
+        what: String,
+    },
+    /// The run has no weights yet.
+    #[error("{} has no weights yet: its training is not done; go on with --resume", .0.display())]
+    NoWeights(PathBuf),
+}
+
+/// The folder of a run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    folder: PathBuf,
+}
+
+impl Run {
+    /// Makes the folder with the configuration in it. It appears whole: a folder of a run always has its configuration.
+    ///
+    /// # Errors
+    /// If it exists, even empty, or cannot be written.
+    pub fn create(folder: &Path, config: &Config) -> Result<Run, RunError> {
+        let text = config.to_toml()?;
+        if folder.symlink_metadata().is_ok() {
+            return Err(RunError::Exists(folder.into()));
+        }
+        let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        files::create_folder(parent)?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let draft = parent.join(format!(".draft-{name}-{}", std::process::id()));
+        files::create_folder(&draft)?;
+        let made = files::write_synced(&draft.join(CONFIG), text.as_bytes()).and_then(|()| files::rename(&draft, folder));
+        if let Err(error) = made {
+            // The draft is of no use; the first error is the one to report.
+            let _ = fs::remove_dir_all(&draft);
+            return Err(if folder.exists() { RunError::Exists(folder.into()) } else { error.into() });
+        }
+        files::sync_folder(parent)?;
+        Ok(Run { folder: folder.into() })
+    }
+
+    /// Makes the folder `NAME-1` in `parent`, or the next number that is free.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_next(parent: &Path, name: &str, config: &Config) -> Result<Run, RunError> {
+        let mut number = 1;
+        loop {
+            match Run::create(&parent.join(format!("{name}-{number}")), config) {
+                Err(RunError::Exists(_)) => number += 1,
+                made => return made,
+            }
+        }
+    }
+
+    /// Opens the folder of a run and reads its configuration.
+    ///
+    /// # Errors
+    /// If it is not the folder of a run.
+    pub fn open(folder: &Path) -> Result<(Run, Config), RunError> {
+        let file = folder.join(CONFIG);
+        if !file.is_file() {
+            return Err(RunError::NotARun(folder.into()));
+        }
+        Ok((Run { folder: folder.into() }, Config::load(&file, &[])?))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its checkpoints.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(self.folder.join("checkpoints"))
+    }
+
+    /// Opens the metrics for appending after their first `bytes` bytes; what follows them is of a future that did not happen.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn metrics(&self, bytes: u64) -> Result<Metrics, FileError> {
+        let path = self.folder.join(METRICS);
+        let open = || {
+            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+            file.set_len(bytes.min(file.metadata()?.len()))?;
+            Ok(file)
+        };
+        let file = open().map_err(|e: io::Error| FileError::new("open", &path, e))?;
+        Ok(Metrics { file, path, bytes })
+    }
+
+    /// Writes weights, curves and summary.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn finish(&self, weights: &[(String, HostTensor)], history: &[Epoch], summary: &Summary) -> Result<(), FileError> {
+        let bytes = files::to_safetensors(weights.iter().map(|(name, t)| (name.as_str(), t)));
+        files::replace(&self.folder.join(WEIGHTS), &bytes)?;
+        self.draw(history, &summary.metric)?;
+        files::replace(&self.folder.join(SUMMARY), &line(summary))
+    }
+
+    /// Draws the curves of the epochs so far.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn draw(&self, history: &[Epoch], metric: &str) -> Result<(), FileError> {
+        let curve = |name: &str, value: &dyn Fn(&Epoch) -> Option<f64>| Line {
+            name: name.into(),
+            points: history.iter().filter_map(|e| Some((e.epoch as f64, value(e)?))).collect(),
+        };
+        let panel = |title: &str, train: Line, validation: Line| Panel {
+            title: title.into(),
+            lines: [train, validation].into_iter().filter(|l| !l.points.is_empty()).collect(),
+        };
+        let loss = panel("loss", curve("train", &|e| Some(e.train.loss)), curve("validation", &|e| e.validation.map(|s| s.loss)));
+        let other =
+            panel(metric, curve("train", &|e| Some(e.train.metric)), curve("validation", &|e| e.validation.map(|s| s.metric)));
+        // Where the loss is the metric, one panel says it all.
+        let panels = if metric == "loss" { vec![loss] } else { vec![loss, other] };
+        files::replace(&self.folder.join(CURVES), plot::svg(&panels, "epoch").as_bytes())
+    }
+
+    /// The weights that training kept.
+    ///
+    /// # Errors
+    /// If training is not done, or the file is damaged.
+    pub fn weights(&self) -> Result<Tensors, RunError> {
+        let file = self.folder.join(WEIGHTS);
+        if !file.exists() {
+            return Err(RunError::NoWeights(self.folder.clone()));
+        }
+        let bytes = files::read(&file)?;
+        files::from_safetensors(&bytes).map_err(|what| RunError::Weights { file, what })
+    }
+
+    /// The file of the weights.
+    pub fn weights_file(&self) -> PathBuf {
+        self.folder.join(WEIGHTS)
+    }
+}
+
+/// `metrics.jsonl`, open for appending.
+#[derive(Debug)]
+pub struct Metrics {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Metrics {
+    /// Appends one line.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn append(&mut self, epoch: &Epoch) -> Result<(), FileError> {
+        let bytes = line(epoch);
+        self.file.write_all(&bytes).map_err(|e| FileError::new("write", &self.path, e))?;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Waits until all is on the disk.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn sync(&self) -> Result<(), FileError> {
+        self.file.sync_all().map_err(|e| FileError::new("write", &self.path, e))
+    }
+
+    /// Length so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// One line of JSON of a value that has a form in it: names and numbers.
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}

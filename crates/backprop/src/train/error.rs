@@ -1,0 +1,60 @@
+use crate::{checkpoint::CheckpointError, config::ConfigError, files::FileError, run::RunError};
+use backprop_data::DataError;
+
+/// Why training could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The configuration is wrong, or does not fit the data.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The run folder cannot be made, read or written.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A checkpoint cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A checkpoint or the weights are of another network or other data.
+    #[error(
+        "{what} does not belong to this configuration and data: {why}; \
+         use the configuration and data the run was made with, or start a run anew"
+    )]
+    Mismatch {
+        /// What was read.
+        what: String,
+        /// How it shows.
+        why: String,
+    },
+    /// Too many steps in a row were not finite.
+    #[error(
+        "training stopped at step {step}: the last {consecutive} steps had a loss or gradients that are not finite \
+         (loss {loss}); the weights are those before them. Lower the learning rate, set train.clip_norm, or check the data"
+    )]
+    Diverged {
+        /// The last step.
+        step: u64,
+        /// How many steps in a row.
+        consecutive: u64,
+        /// Loss of the last step.
+        loss: f64,
+    },
+    /// The engine refused what it was given; a fault of this program.
+    #[error(transparent)]
+    Engine(#[from] backprop_core::Error),
+}
+
+impl TrainError {
+    /// Whether the cause is what was handed in (configuration, data, files) and not the course of training or this program.
+    pub fn is_input(&self) -> bool {
+        !matches!(self, TrainError::Diverged { .. } | TrainError::Engine(_))
+    }
+}
+
+impl From<FileError> for TrainError {
+    fn from(error: FileError) -> TrainError {
+        RunError::from(error).into()
+    }
+}

@@ -1,0 +1,275 @@
+//! Training: a configuration becomes programs, data flow through them, and what happens is reported as [events](crate::events).
+//!
+//! Nothing here prints. What a run leaves behind goes to its [folder](crate::run), if it has one. Everything random is a function of
+//! the run's seed and the step, so a run that goes on from a checkpoint ends with the same bits as one that was never interrupted.
+
+mod error;
+mod inspect;
+mod program;
+mod progress;
+mod session;
+mod task;
+
+pub use error::TrainError;
+pub use inspect::{Inspection, LayerMemory};
+pub use task::{Part, Task};
+
+use crate::{
+    checkpoint::Tensors,
+    config::Config,
+    events::Score,
+    loss::{Loss, LossSpec},
+    metrics::{Accuracy, MeanSquaredError},
+    nn::{Mode, Sequential, StateKind, StateSpec, layer_table},
+    optim::Optimizer,
+    run::Run,
+    step::{Step, initial_state},
+};
+use backprop_core::{
+    DType, Error, Graph, HostTensor,
+    exec::{Backend, Store},
+};
+use program::Compiled;
+use progress::{Identity, Progress, Sums};
+
+/// A run in memory: data, programs, the tensors that live between steps, and where training stands.
+///
+/// ```no_run
+/// use backprop::{config::Config, core::exec::Backend, train::Trainer};
+///
+/// # fn example(backend: &dyn Backend) -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config::load("models/mlp-digits.toml".as_ref(), &["train.epochs=5".into()])?;
+/// let summary = Trainer::new(config, backend)?.train(None, &mut |_event| {})?;
+/// println!("{:?}", summary.scores);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer<'b> {
+    config: Config,
+    task: Task,
+    step: Step,
+    metric: &'static str,
+    backend: &'b dyn Backend,
+    specs: Vec<StateSpec>,
+    store: Store,
+    /// Compiled steps by batch size: the full one and the remainder.
+    training: Vec<(usize, Compiled)>,
+    evaluation: Vec<(usize, Compiled)>,
+    progress: Progress,
+    best: Option<Tensors>,
+    warnings: Vec<String>,
+    compile_seconds: f64,
+}
+
+impl<'b> Trainer<'b> {
+    /// Loads the data, traces the network on them and gives the parameters their first values.
+    ///
+    /// # Errors
+    /// Data that cannot be read; a network, loss or optimizer that does not fit them: the message shows the line of the configuration.
+    pub fn new(config: Config, backend: &'b dyn Backend) -> Result<Trainer<'b>, TrainError> {
+        config.loss.validate().map_err(|e| config.error_at("loss", e))?;
+        config.optimizer.validate().map_err(|e| config.error_at("optimizer", e))?;
+        config.schedule.validate().map_err(|e| config.error_at("schedule", e))?;
+        let mut task = Task::load(&config)?;
+        let (step, metric) = step_of(&config);
+        fit_output(&config, &mut task)?;
+        let spec = task.batch_spec(task.batch_size());
+        let specs = step.train(&spec).map_err(|e| located(&config, e))?.state;
+        let mut store = Store::new();
+        for (name, value) in initial_state(&specs, config.train.seed).map_err(|e| config.error_at("layers", e.to_string()))? {
+            store.insert(name, value);
+        }
+        let identity = Identity { seed: config.train.seed, train_rows: task.rows(Part::Train), batch_size: task.batch_size() };
+        let progress = Progress { identity, ..Progress::default() };
+        let (training, evaluation, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Trainer {
+            config,
+            task,
+            step,
+            metric,
+            backend,
+            specs,
+            store,
+            training,
+            evaluation,
+            progress,
+            best: None,
+            warnings,
+            compile_seconds: 0.0,
+        })
+    }
+
+    /// Goes on where the newest checkpoint of the run stands; from the beginning if it has none.
+    ///
+    /// # Errors
+    /// If no checkpoint can be read, or they are of another network or other data.
+    pub fn resume(&mut self, run: &Run) -> Result<(), TrainError> {
+        let Some(checkpoint) = run.checkpoints().load::<Progress>()? else { return Ok(()) };
+        if checkpoint.progress.identity != self.progress.identity {
+            return Err(TrainError::Mismatch {
+                what: format!("the checkpoint of {}", run.folder().display()),
+                why: format!("it is of {:?}, here it is {:?}", checkpoint.progress.identity, self.progress.identity),
+            });
+        }
+        self.put(checkpoint.state, |_| true, "the checkpoint")?;
+        self.progress = checkpoint.progress;
+        self.best = checkpoint.best;
+        self.warnings = checkpoint.warnings;
+        Ok(())
+    }
+
+    /// Takes the weights that a run kept.
+    ///
+    /// # Errors
+    /// If there are none, they are damaged, or of another network.
+    pub fn load_weights(&mut self, run: &Run) -> Result<(), TrainError> {
+        let what = run.weights_file().display().to_string();
+        self.put(run.weights()?, is_weight, &what)
+    }
+
+    /// Loss and metric of the current weights over a part of the data; `None` if there is no such part.
+    ///
+    /// # Errors
+    /// What reading the data gave.
+    pub fn evaluate(&mut self, part: Part) -> Result<Option<Score>, TrainError> {
+        if self.task.rows(part) == 0 {
+            return Ok(None);
+        }
+        let mut batches = self.task.sequence(part)?;
+        let (mut rows, mut sums) = (Vec::new(), Sums::default());
+        while batches.next_into(&mut rows) {
+            self.compile(Mode::Evaluate, rows.len())?;
+            let compiled = find(&mut self.evaluation, rows.len())?;
+            self.task.fill(part, &rows, &mut compiled.batch)?;
+            sums.add(&compiled.run(&mut self.store, None)?, rows.len());
+        }
+        Ok(Some(sums.score()))
+    }
+
+    /// Name of the task's metric: `accuracy`, `mse`, or `loss` where the loss is all there is.
+    pub fn metric(&self) -> &'static str {
+        self.metric
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The data.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The tensors that live between steps.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The training graph for a batch of `rows` rows.
+    ///
+    /// # Errors
+    /// If the network does not fit such a batch.
+    pub fn graph(&self, rows: usize) -> Result<Graph, TrainError> {
+        let traced = self.step.train(&self.task.batch_spec(rows)).map_err(|e| located(&self.config, e))?;
+        Ok(traced.graph)
+    }
+
+    /// Compiles the step for batches of `rows` rows, unless it is compiled.
+    fn compile(&mut self, mode: Mode, rows: usize) -> Result<(), TrainError> {
+        let list = if mode == Mode::Train { &self.training } else { &self.evaluation };
+        if list.iter().any(|(n, _)| *n == rows) {
+            return Ok(());
+        }
+        let clock = std::time::Instant::now();
+        let spec = self.task.batch_spec(rows);
+        let traced = if mode == Mode::Train { self.step.train(&spec) } else { self.step.evaluate(&spec) };
+        let graph = traced.map_err(|e| located(&self.config, e))?.graph;
+        let compiled = Compiled::new(self.backend, &graph, task::Batch::new(spec))?;
+        let list = if mode == Mode::Train { &mut self.training } else { &mut self.evaluation };
+        list.push((rows, compiled));
+        self.compile_seconds += clock.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Replaces the tensors that `belongs` selects by those of the same names.
+    fn put(&mut self, tensors: Tensors, belongs: impl Fn(&StateSpec) -> bool, what: &str) -> Result<(), TrainError> {
+        let wanted: Vec<&StateSpec> = self.specs.iter().filter(|s| belongs(s)).collect();
+        let mismatch = |why: String| TrainError::Mismatch { what: what.into(), why };
+        if let Some((name, _)) = tensors.iter().find(|(name, _)| !wanted.iter().any(|s| s.name == *name)) {
+            return Err(mismatch(format!("it has `{name}`, which the network does not have")));
+        }
+        for spec in &wanted {
+            match tensors.iter().find(|(name, _)| *name == spec.name) {
+                None => return Err(mismatch(format!("it lacks `{}`", spec.name))),
+                Some((_, t)) if *t.ty() != spec.ty => {
+                    return Err(mismatch(format!("`{}` is {} there and {} here", spec.name, t.ty(), spec.ty)));
+                }
+                Some(_) => {}
+            }
+        }
+        tensors.into_iter().for_each(|(name, tensor)| self.store.insert(name, tensor));
+        Ok(())
+    }
+
+    /// The current parameters and statistics.
+    fn weights(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
+        let names = self.specs.iter().filter(|s| is_weight(s)).map(|s| s.name.as_str());
+        names.filter_map(|name| Some((name, self.store.get(name)?)))
+    }
+}
+
+fn is_weight(spec: &StateSpec) -> bool {
+    spec.kind != StateKind::Optimizer
+}
+
+fn find(list: &mut [(usize, Compiled)], rows: usize) -> Result<&mut Compiled, TrainError> {
+    let found = list.iter_mut().find(|(n, _)| *n == rows).map(|(_, compiled)| compiled);
+    found.ok_or_else(|| Error::Run(format!("no program was compiled for {rows} rows")).into())
+}
+
+/// The step of a configuration, and the name of its metric.
+fn step_of(config: &Config) -> (Step, &'static str) {
+    let model = Sequential::from(config.layers.clone());
+    let mut step = Step::new(model, config.loss.clone(), config.optimizer).schedule(config.schedule);
+    if let Some(limit) = config.train.clip_norm {
+        step = step.clip_norm(limit);
+    }
+    match &config.loss {
+        LossSpec::CrossEntropy(loss) => (step.metric(Accuracy { ignore_index: loss.ignore_index }), "accuracy"),
+        LossSpec::Mse(_) => (step.metric(MeanSquaredError {}), "mse"),
+        LossSpec::BceWithLogits(_) => (step, "loss"),
+    }
+}
+
+/// An error of tracing at the line of the layer it happened in.
+fn located(config: &Config, error: Error) -> TrainError {
+    let Error::Graph(graph) = error else { return error.into() };
+    let operands: Vec<String> = graph.operands.iter().map(ToString::to_string).collect();
+    let operands = if operands.is_empty() { String::new() } else { format!(" (operands: {})", operands.join(", ")) };
+    let message = format!("{}: {}{operands}", graph.op, graph.message);
+    match graph.path.as_str() {
+        "" => config.error_at("layers", message).into(),
+        "loss" => config.error_at("loss", message).into(),
+        layer => config.error_at_layer(layer, message).into(),
+    }
+}
+
+/// Compares the network's output with the targets: numbers take its shape; fewer outputs than classes would make every loss NaN.
+fn fit_output(config: &Config, task: &mut Task) -> Result<(), TrainError> {
+    let model = Sequential::from(config.layers.clone());
+    let table = layer_table(&model, DType::F32, task.batch_spec(1).x).map_err(|e| located(config, e))?;
+    // Rows of the top level are those whose path has one name after `layers`.
+    let Some(last) = table.iter().rfind(|row| row.path.matches('.').count() == 1) else { return Ok(()) };
+    task.shape_targets_as(last.output.shape.get(1..).unwrap_or_default());
+    let outputs = last.output.shape.last().copied().unwrap_or(0);
+    match (task.classes(), &config.loss) {
+        (Some(classes), LossSpec::CrossEntropy(_)) if outputs < classes => {
+            let message = format!(
+                "the network gives {outputs} outputs, but the data have {classes} classes; the last layer must give one output for each"
+            );
+            Err(config.error_at_layer(&last.path, message).into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,117 @@
+use super::{TrainError, task::Batch};
+use crate::step;
+use backprop_core::{
+    Graph, HostTensor,
+    exec::{Backend, Memory, Program, Store},
+};
+
+/// A compiled step for one batch size with its buffers: running it allocates nothing on this side.
+pub(super) struct Compiled {
+    program: Box<dyn Program>,
+    pub(super) batch: Batch,
+    inputs: Vec<Source>,
+    outputs: Vec<HostTensor>,
+    slots: Slots,
+}
+
+/// What a data input is fed from.
+#[derive(Clone, Copy)]
+enum Source {
+    Hyper,
+    Seed,
+    Step,
+    X,
+    Y,
+}
+
+/// Positions of the data outputs; `None` where the graph has none.
+#[derive(Clone, Copy, Default)]
+struct Slots {
+    loss_sum: Option<usize>,
+    weight: Option<usize>,
+    metric: Option<(usize, usize)>,
+    norm: Option<usize>,
+    finite: Option<usize>,
+}
+
+/// What a training step is given beside its batch.
+pub(super) struct Runtime<'r> {
+    pub(super) hyper: &'r HostTensor,
+    pub(super) seed: &'r HostTensor,
+    pub(super) step: &'r HostTensor,
+}
+
+/// What one run of a program measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) loss_sum: f64,
+    pub(super) weight: f64,
+    pub(super) metric_sum: f64,
+    pub(super) metric_weight: f64,
+    pub(super) norm: f64,
+    pub(super) finite: bool,
+}
+
+/// The most data inputs a step has: hyper, seed, step, x, y.
+const MOST_INPUTS: usize = 5;
+
+impl Compiled {
+    pub(super) fn new(backend: &dyn Backend, graph: &Graph, batch: Batch) -> Result<Compiled, TrainError> {
+        let program = backend.compile(graph)?;
+        let signature = program.signature();
+        let source = |name: &str| match name {
+            step::HYPER => Ok(Source::Hyper),
+            step::SEED => Ok(Source::Seed),
+            step::STEP => Ok(Source::Step),
+            "x" => Ok(Source::X),
+            "y" => Ok(Source::Y),
+            other => {
+                Err(backprop_core::Error::Invalid(format!("the step has a data input `{other}` that training does not know")))
+            }
+        };
+        let inputs = signature.inputs.iter().map(|(name, _)| source(name)).collect::<Result<Vec<_>, _>>()?;
+        let place = |wanted: &dyn Fn(&str) -> bool| signature.outputs.iter().position(|(name, _)| wanted(name));
+        let metric = |end: &str| place(&|name: &str| name.starts_with("metric/") && name.ends_with(end));
+        let slots = Slots {
+            loss_sum: place(&|name| name == "loss_sum"),
+            weight: place(&|name| name == "weight"),
+            metric: metric("/sum").zip(metric("/weight")),
+            norm: place(&|name| name == "grad_norm"),
+            finite: place(&|name| name == step::FINITE),
+        };
+        let outputs = signature.output_buffers();
+        Ok(Compiled { program, batch, inputs, outputs, slots })
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        self.program.memory()
+    }
+
+    /// Runs the program on the batch in the buffers. `runtime` is needed by training programs only.
+    pub(super) fn run(&mut self, store: &mut Store, runtime: Option<Runtime<'_>>) -> Result<Measured, TrainError> {
+        let mut given = [&self.batch.x; MOST_INPUTS];
+        for (slot, source) in given.iter_mut().zip(&self.inputs) {
+            *slot = match (source, &runtime) {
+                (Source::Hyper, Some(r)) => r.hyper,
+                (Source::Seed, Some(r)) => r.seed,
+                (Source::Step, Some(r)) => r.step,
+                (Source::Y, _) => &self.batch.y,
+                _ => &self.batch.x,
+            };
+        }
+        self.program.run(store, &given[..self.inputs.len()], &mut self.outputs)?;
+        Ok(self.measured())
+    }
+
+    fn measured(&self) -> Measured {
+        let read = |slot: Option<usize>| {
+            let values = slot.and_then(|i| self.outputs[i].as_slice::<f32>());
+            values.and_then(|v| v.first()).map_or(0.0, |v| f64::from(*v))
+        };
+        let (loss_sum, weight) = (read(self.slots.loss_sum), read(self.slots.weight));
+        // Without another metric the loss is the metric.
+        let (metric_sum, metric_weight) = self.slots.metric.map_or((loss_sum, weight), |(s, w)| (read(Some(s)), read(Some(w))));
+        let finite = self.slots.finite.is_none() || read(self.slots.finite) != 0.0;
+        Measured { loss_sum, weight, metric_sum, metric_weight, norm: read(self.slots.norm), finite }
+    }
+}

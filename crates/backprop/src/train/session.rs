@@ -1,0 +1,296 @@
+//! The loop over epochs and steps, with what it leaves in the run folder.
+
+use super::{Part, TrainError, Trainer, find, is_weight, program::Runtime, progress::Best};
+use crate::{
+    checkpoint::Tensors,
+    events::{Epoch, Event, Score, Started, Step, Summary},
+    nn::{Mode, StateKind},
+    run::{Metrics, Run},
+};
+use backprop_core::HostTensor;
+use std::time::Instant;
+
+/// Who hears what happens.
+type Report<'r> = &'r mut dyn FnMut(&Event);
+
+/// What one session of a run needs beside the trainer.
+struct Session<'s> {
+    run: Option<(&'s Run, Metrics)>,
+    /// Since when time is not yet accounted for.
+    mark: Instant,
+    /// Time and step of the last checkpoint.
+    saved: (Instant, u64),
+    seed: HostTensor,
+    step: HostTensor,
+    rows: Vec<usize>,
+}
+
+impl<'s> Session<'s> {
+    fn new(trainer: &Trainer<'_>, run: Option<&'s Run>) -> Result<Session<'s>, TrainError> {
+        let seed = trainer.config.train.seed;
+        let words = [seed as u32, (seed >> 32) as u32];
+        let seed = HostTensor::new([2], &words).map_err(backprop_core::Error::Run)?;
+        let metrics = |run: &'s Run| Ok::<_, TrainError>((run, run.metrics(trainer.progress.metrics_bytes)?));
+        let now = Instant::now();
+        Ok(Session {
+            run: run.map(metrics).transpose()?,
+            mark: now,
+            saved: (now, trainer.progress.step),
+            seed,
+            step: HostTensor::scalar(0_u32),
+            rows: Vec::with_capacity(trainer.task.batch_size()),
+        })
+    }
+
+    /// Seconds since the last call.
+    fn lap(&mut self) -> f64 {
+        let now = Instant::now();
+        (now - std::mem::replace(&mut self.mark, now)).as_secs_f64()
+    }
+}
+
+impl Trainer<'_> {
+    /// Trains to the last epoch, from the beginning or from where [`resume`](Trainer::resume) left it, and measures the weights that
+    /// are kept. Afterwards the store holds those weights.
+    ///
+    /// # Errors
+    /// Too many steps in a row that are not finite; a run folder that cannot be written; data that cannot be read.
+    pub fn train(&mut self, run: Option<&Run>, report: Report<'_>) -> Result<Summary, TrainError> {
+        self.compile_all()?;
+        report(&Event::Started(self.started(run)));
+        for message in std::mem::take(&mut self.warnings) {
+            report(&Event::Warning { message });
+        }
+        let mut session = Session::new(self, run)?;
+        while self.progress.epoch < self.config.train.epochs {
+            self.epoch(&mut session, report)?;
+        }
+        let summary = self.finish(&mut session, report)?;
+        report(&Event::Finished(summary.clone()));
+        Ok(summary)
+    }
+
+    /// Compiles the steps for full batches and for what remains at the end of each part.
+    fn compile_all(&mut self) -> Result<(), TrainError> {
+        let full = self.task.batch_size();
+        for (part, mode) in [(Part::Train, Mode::Train), (Part::Validation, Mode::Evaluate), (Part::Test, Mode::Evaluate)] {
+            let rows = self.task.rows(part);
+            for size in [full.min(rows), rows % full] {
+                if size > 0 {
+                    self.compile(mode, size)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn started(&self, run: Option<&Run>) -> Started {
+        let programs = || self.training.iter().chain(&self.evaluation).map(|(_, c)| c.memory());
+        let parameters = self.specs.iter().filter(|s| s.kind == StateKind::Parameter);
+        Started {
+            run: run.map(|r| r.folder().into()),
+            device: self.backend.describe(),
+            parameters: parameters.map(|s| s.ty.elements()).sum(),
+            train_rows: self.task.rows(Part::Train),
+            validation_rows: self.task.rows(Part::Validation),
+            test_rows: self.task.rows(Part::Test),
+            batch_size: self.task.batch_size(),
+            steps_per_epoch: self.steps_per_epoch(),
+            epochs: self.config.train.epochs,
+            step: self.progress.step,
+            arena_bytes: programs().map(|m| m.arena).max().unwrap_or(0),
+            state_bytes: self.store.bytes(),
+            scratch_bytes: programs().map(|m| m.scratch).max().unwrap_or(0),
+            compile_seconds: self.compile_seconds,
+            metric: self.metric.into(),
+        }
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.task.rows(Part::Train).div_ceil(self.task.batch_size()) as u64
+    }
+
+    fn total_steps(&self) -> u64 {
+        self.steps_per_epoch() * self.config.train.epochs
+    }
+
+    fn epoch(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
+        let mut batches = self.task.epoch(self.config.train.seed, self.progress.epoch, self.progress.position)?;
+        let mut rows = std::mem::take(&mut session.rows);
+        while batches.next_into(&mut rows) {
+            let done = self.train_step(session, &rows)?;
+            self.progress.position = batches.position();
+            self.after_step(&done, report)?;
+            self.checkpoint_if_due(session, report)?;
+        }
+        session.rows = rows;
+        let validation = self.evaluate(Part::Validation)?;
+        self.account(session);
+        let epoch = self.close_epoch(validation);
+        if let Some((_, metrics)) = &mut session.run {
+            metrics.append(&epoch)?;
+            self.progress.metrics_bytes = metrics.bytes();
+        }
+        report(&Event::Epoch(epoch));
+        Ok(())
+    }
+
+    /// One step on the given rows of the training part.
+    fn train_step(&mut self, session: &mut Session<'_>, rows: &[usize]) -> Result<Done, TrainError> {
+        let (step, total_steps) = (self.progress.step, self.total_steps());
+        let compiled = find(&mut self.training, rows.len())?;
+        self.task.fill(Part::Train, rows, &mut compiled.batch)?;
+        let rates = self.step.groups().rates(step, total_steps);
+        let hyper = self.step.groups().hyper_at(&rates, step);
+        if let Some([slot]) = session.step.as_mut_slice::<u32>() {
+            // The random streams count steps in 32 bits.
+            *slot = step as u32;
+        }
+        let runtime = Runtime { hyper: &hyper, seed: &session.seed, step: &session.step };
+        let measured = compiled.run(&mut self.store, Some(runtime))?;
+        self.progress.step += 1;
+        self.progress.sums.add(&measured, rows.len());
+        let so_far = self.progress.sums.score();
+        let step = Step {
+            step: self.progress.step,
+            epoch: self.progress.epoch + 1,
+            loss: measured.loss_sum / measured.weight,
+            gradient_norm: measured.norm,
+            learning_rate: rates.first().map_or(0.0, |r| r.learning_rate),
+            metric: so_far.metric,
+            epoch_loss: so_far.loss,
+            rows: rows.len(),
+            total_steps,
+        };
+        Ok(Done { step, finite: measured.finite })
+    }
+
+    /// Reports a step; stops training if too many in a row changed nothing.
+    fn after_step(&mut self, done: &Done, report: Report<'_>) -> Result<(), TrainError> {
+        let (all, consecutive) = &mut self.progress.nonfinite;
+        if done.finite {
+            *consecutive = 0;
+        } else {
+            (*all, *consecutive) = (*all + 1, *consecutive + 1);
+            report(&Event::NonFinite { step: done.step.step, loss: done.step.loss, consecutive: *consecutive });
+        }
+        report(&Event::Step(done.step));
+        if *consecutive >= self.config.train.max_nonfinite_steps {
+            return Err(TrainError::Diverged { step: done.step.step, consecutive: *consecutive, loss: done.step.loss });
+        }
+        Ok(())
+    }
+
+    /// Moves on to the next epoch, keeping the weights if they are the best so far.
+    fn close_epoch(&mut self, validation: Option<Score>) -> Epoch {
+        let (number, seconds) = (self.progress.epoch + 1, self.progress.seconds.1);
+        let best = validation.is_some_and(|score| self.progress.best.is_none_or(|b| self.better(score, b.score)));
+        if let Some(score) = validation.filter(|_| best) {
+            self.progress.best = Some(Best { epoch: number, score });
+            if self.config.train.keep_best {
+                self.keep();
+            }
+        }
+        let sums = std::mem::take(&mut self.progress.sums);
+        let last_step = self.progress.step.saturating_sub(1);
+        let epoch = Epoch {
+            epoch: number,
+            step: self.progress.step,
+            train: sums.score(),
+            validation,
+            learning_rate: self.step.groups().rates(last_step, self.total_steps()).first().map_or(0.0, |r| r.learning_rate),
+            best,
+            seconds,
+            rows_per_second: sums.rows as f64 / seconds.max(1e-9),
+        };
+        self.progress.history.push(epoch.clone());
+        self.progress.epoch = number;
+        self.progress.position = 0;
+        self.progress.seconds.1 = 0.0;
+        epoch
+    }
+
+    /// Whether a score beats another: by accuracy if that is the metric, else and among equals by the loss.
+    fn better(&self, new: Score, old: Score) -> bool {
+        if self.metric == "accuracy" && new.metric != old.metric {
+            return new.metric > old.metric;
+        }
+        new.loss < old.loss || old.loss.is_nan()
+    }
+
+    /// Copies the current weights to where the best are kept.
+    fn keep(&mut self) {
+        match &mut self.best {
+            Some(best) => {
+                for (name, kept) in best {
+                    if let Some(now) = self.store.get(name) {
+                        kept.bytes_mut().copy_from_slice(now.bytes());
+                    }
+                }
+            }
+            None => self.best = Some(self.weights().map(|(name, t)| (name.into(), t.clone())).collect()),
+        }
+    }
+
+    fn account(&mut self, session: &mut Session<'_>) {
+        let seconds = session.lap();
+        self.progress.seconds.0 += seconds;
+        self.progress.seconds.1 += seconds;
+    }
+
+    fn checkpoint_if_due(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
+        let (train, (time, step)) = (&self.config.train, session.saved);
+        let by_steps = train.checkpoint_every_steps.is_some_and(|n| self.progress.step - step >= n);
+        if by_steps || time.elapsed().as_secs_f64() >= train.checkpoint_every_seconds {
+            self.checkpoint(session, report)?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
+        self.account(session);
+        let Some((run, metrics)) = &session.run else { return Ok(()) };
+        let clock = Instant::now();
+        // Lines that the checkpoint counts must be on the disk before it is.
+        metrics.sync()?;
+        let path = run.checkpoints().save(self.progress.step, &self.progress, self.store.iter(), self.best.as_deref())?;
+        run.draw(&self.progress.history, self.metric)?;
+        session.saved = (Instant::now(), self.progress.step);
+        report(&Event::Checkpoint { step: self.progress.step, path, seconds: clock.elapsed().as_secs_f64() });
+        Ok(())
+    }
+
+    fn finish(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<Summary, TrainError> {
+        self.checkpoint(session, report)?;
+        let last = self.progress.history.last().and_then(|e| e.validation);
+        let (mut epoch, mut validation) = (self.progress.epoch, last);
+        if let (Some(best), Some(weights)) = (self.progress.best, self.best.clone()) {
+            (epoch, validation) = (best.epoch, Some(best.score));
+            self.put(weights, is_weight, "the best weights")?;
+        }
+        let test = self.evaluate(Part::Test)?;
+        self.account(session);
+        let mut summary = Summary {
+            scores: Default::default(),
+            metric: self.metric.into(),
+            epoch,
+            steps: self.progress.step,
+            nonfinite_steps: self.progress.nonfinite.0,
+            wall_s: self.progress.seconds.0,
+        };
+        for (part, score) in [("validation", validation), ("test", test)] {
+            score.into_iter().for_each(|score| summary.add(part, score));
+        }
+        if let Some((run, _)) = &session.run {
+            let weights: Tensors = self.weights().map(|(name, t)| (name.into(), t.clone())).collect();
+            run.finish(&weights, &self.progress.history, &summary)?;
+        }
+        Ok(summary)
+    }
+}
+
+/// A step that was done.
+struct Done {
+    step: Step,
+    finite: bool,
+}
