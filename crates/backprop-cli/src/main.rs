@@ -1,3 +1,33 @@
-//! The `backprop` program.
+//! The `backprop` program: arguments and printing only; everything else is the library's.
 
-fn main() {}
+mod args;
+mod device;
+mod eval;
+mod failure;
+mod inspect;
+mod output;
+mod train;
+mod view;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let run = || match arguments.command {
+        Command::Train(options) => train::run(&options),
+        Command::Eval(options) => eval::run(&options),
+        Command::Inspect(options) => inspect::run(&options),
+        Command::Devices(options) => device::run(&options),
+    };
+    // The panic hook has printed what happened; here it only becomes the documented exit code.
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        Err(_) => ExitCode::from(failure::INTERNAL),
+    }
+}

@@ -1,0 +1,120 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  training diverged, or an internal error\n  2  the input is at fault: arguments, configuration, data, files";
+
+/// Trains, evaluates and inspects neural networks.
+#[derive(Parser)]
+#[command(name = "backprop", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Train a network; without CONFIG a CNN on the embedded Fashion-MNIST
+    #[command(after_help = EXIT_CODES)]
+    Train(TrainOptions),
+    /// Measure the weights that a run kept
+    #[command(after_help = EXIT_CODES)]
+    Eval(EvalOptions),
+    /// Show what a network is and needs, before anything runs
+    #[command(after_help = EXIT_CODES)]
+    Inspect(InspectOptions),
+    /// List what this program can compute on here
+    Devices(DevicesOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct TrainOptions {
+    /// Configuration in TOML
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) set: SetOptions,
+    /// Folder of the run; must not exist yet [default: runs/<model>-<number>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Seed of everything random, instead of train.seed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(crate) seed: Option<u64>,
+    /// Go on with a run that was interrupted, to the same result as if it had not been
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set", "out", "seed"])]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceOptions,
+    /// Print one JSON object per event
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct SetOptions {
+    /// Replace a value of the configuration, as in --set layers.0.out_channels=64
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct DeviceOptions {
+    /// Threads [default: all that this process may use]; the result does not depend on it
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) threads: Option<usize>,
+    /// Instruction set [default: the best there is]; avx2 and avx512 give the same result
+    #[arg(long, value_name = "ISA")]
+    pub(crate) isa: Option<IsaName>,
+}
+
+/// A whole number of 1 or more.
+fn count(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|n| *n > 0).ok_or("must be a whole number of 1 or more")
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum IsaName {
+    Portable,
+    Avx2,
+    Avx512,
+}
+
+#[derive(Args)]
+pub(crate) struct EvalOptions {
+    /// Folder of a run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceOptions,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct InspectOptions {
+    /// Configuration in TOML; without it the network that `train` trains by default
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) set: SetOptions,
+    /// Rows per step [default: those of the configuration]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) batch: Option<usize>,
+    /// Print the training graph before and after a pass instead
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pass: Option<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceOptions,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct DevicesOptions {
+    /// Print one JSON object per device
+    #[arg(long)]
+    pub(crate) json: bool,
+}

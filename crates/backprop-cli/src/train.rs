@@ -1,0 +1,54 @@
+//! `backprop train`.
+
+use crate::{args::TrainOptions, device, failure::Failure, view};
+use backprop::{config::Config, run::Run, train::Trainer};
+use std::path::Path;
+
+/// What is trained when no configuration is given.
+const DEFAULT: (&str, &str) = ("cnn-fashion", include_str!("../../../models/cnn-fashion.toml"));
+
+/// The configuration in a file, or the default one; and the name of the model.
+pub(crate) fn configuration(file: Option<&Path>, overrides: &[String]) -> Result<(Config, String), Failure> {
+    match file {
+        Some(file) => {
+            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Ok((Config::load(file, overrides)?, name))
+        }
+        None => {
+            let name = format!("{}.toml (built in)", DEFAULT.0);
+            Ok((Config::parse(&name, DEFAULT.1, Path::new(""), overrides)?, DEFAULT.0.into()))
+        }
+    }
+}
+
+pub(crate) fn run(options: &TrainOptions) -> Result<(), Failure> {
+    let (existing, config, name) = match &options.resume {
+        Some(folder) => {
+            let (run, config) = Run::open(folder)?;
+            (Some(run), config, String::new())
+        }
+        None => {
+            let mut overrides = options.set.set.clone();
+            overrides.extend(options.seed.map(|seed| format!("train.seed={seed}")));
+            let (config, name) = configuration(options.config.as_deref(), &overrides)?;
+            (None, config, name)
+        }
+    };
+    let threads = device::threads(&options.device, config.train.threads);
+    let backend = device::backend(&options.device, threads)?;
+    let mut trainer = Trainer::new(config, &backend)?;
+    let run = match existing {
+        Some(run) => {
+            trainer.resume(&run)?;
+            run
+        }
+        // Made only now, so that a network that does not fit its data leaves no folder behind.
+        None => match &options.out {
+            Some(folder) => Run::create(folder, trainer.config())?,
+            None => Run::create_next(Path::new("runs"), &name, trainer.config())?,
+        },
+    };
+    let mut view = view::choose(options.json);
+    trainer.train(Some(&run), &mut |event| view.show(event))?;
+    Ok(())
+}

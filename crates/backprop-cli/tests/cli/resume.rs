@@ -1,0 +1,108 @@
+//! A run that is killed and goes on ends with the same bits as one that was left alone.
+
+use super::{Workplace, model};
+use std::{process::Stdio, thread::sleep, time::Instant};
+
+/// A network with every kind of state: parameters, AdamW's two moments, running statistics, random masks; the best epoch is kept,
+/// the last batch is smaller.
+const SETTINGS: [&str; 7] = [
+    "data.source=digits",
+    "layers.0.out_channels=8",
+    "layers.5.out_channels=8",
+    "layers.10.out_channels=8",
+    "train.epochs=4",
+    "train.keep_best=true",
+    "train.checkpoint_every_steps=3",
+];
+
+fn arguments<'a>(model: &'a str, out: &'a str) -> Vec<&'a str> {
+    let mut arguments = vec!["train", model, "--out", out];
+    SETTINGS.iter().for_each(|s| arguments.extend(["--set", s]));
+    arguments
+}
+
+/// Metrics without what depends on the clock.
+fn metrics(place: &Workplace, run: &str) -> Vec<serde_json::Value> {
+    let text = place.text(&format!("{run}/metrics.jsonl"));
+    let line = |line: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let object = value.as_object_mut().unwrap();
+        object.retain(|key, _| key != "seconds" && key != "rows_per_second");
+        value
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn killed_at_twenty_instants_the_run_ends_with_the_same_bits() {
+    let (place, model) = (Workplace::new(), model("cnn-fashion.toml"));
+    let clock = Instant::now();
+    place.succeed(&arguments(&model, "whole"));
+    let length = clock.elapsed();
+
+    // Fractions of the run's length, spread by the golden ratio: early, late and in between, the same in every test run.
+    let delays = (1..=20).map(|i| length.mul_f64((f64::from(i) * 0.618_034).fract() * 0.6));
+    let (mut kills, mut finished) = (0, false);
+    for delay in delays {
+        let going_on = place.path("killed").exists() && !finished;
+        if finished {
+            std::fs::remove_dir_all(place.path("killed")).unwrap();
+        }
+        let arguments = if going_on { vec!["train", "--resume", "killed"] } else { arguments(&model, "killed") };
+        let mut child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        sleep(delay);
+        // SIGKILL; an error means that the process is done already.
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        finished = output.status.success();
+        kills += usize::from(!finished);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(finished || output.status.code().is_none(), "the program failed by itself: {said}");
+        if finished {
+            compare(&place);
+        }
+    }
+    if !finished {
+        let started = place.path("killed").exists();
+        let arguments = if started { vec!["train", "--resume", "killed"] } else { arguments(&model, "killed") };
+        place.succeed(&arguments);
+        compare(&place);
+    }
+    assert!(kills >= 10, "only {kills} of 20 kills met a running process");
+}
+
+fn compare(place: &Workplace) {
+    assert!(place.read("whole/weights.safetensors") == place.read("killed/weights.safetensors"), "other weights");
+    assert_eq!(metrics(place, "whole"), metrics(place, "killed"));
+}
+
+/// A checkpoint that the disk has spoilt is told and the one before it used, with the same end.
+#[test]
+fn a_damaged_checkpoint_falls_back_to_the_one_before() {
+    let (place, model) = (Workplace::new(), model("mlp-digits.toml"));
+    let settings = ["--set", "train.epochs=3", "--set", "train.checkpoint_every_steps=10"];
+    let arguments = |out: &'static str| [&["train", &model, "--out", out], &settings[..]].concat();
+    place.succeed(&arguments("whole"));
+    place.succeed(&arguments("spoilt"));
+    let latest = format!("spoilt/checkpoints/{}/state.safetensors", place.text("spoilt/checkpoints/latest"));
+    let mut bytes = place.read(&latest);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    place.write(&latest, bytes);
+    let output = place.run(&["train", "--resume", "spoilt"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("state.safetensors") && said.contains("checksum"), "{said}");
+    assert!(place.read("whole/weights.safetensors") == place.read("spoilt/weights.safetensors"));
+    assert_eq!(metrics(&place, "whole"), metrics(&place, "spoilt"));
+}
+
+/// Going on with a run that is done changes nothing.
+#[test]
+fn resuming_a_finished_run_changes_nothing() {
+    let (place, model) = (Workplace::new(), model("mlp-digits.toml"));
+    place.succeed(&["train", &model, "--out", "run", "--set", "train.epochs=2"]);
+    let (weights, lines) = (place.read("run/weights.safetensors"), metrics(&place, "run"));
+    place.succeed(&["train", "--resume", "run"]);
+    assert!(weights == place.read("run/weights.safetensors"));
+    assert_eq!(lines, metrics(&place, "run"));
+}
