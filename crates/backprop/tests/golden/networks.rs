@@ -5,9 +5,10 @@ use crate::{
     transformer::Transformer,
 };
 use backprop::prelude::*;
+use backprop_check::check_plan;
 use backprop_core::{
     exec::{
-        Backend, Program, Store,
+        Program, Store,
         native::{Native, Options},
     },
     reference::Array,
@@ -61,7 +62,10 @@ struct OnCpu {
 impl Engine for OnCpu {
     fn run(&mut self, graph: &Graph, data: &Tensors) -> HashMap<String, Vec<f64>> {
         if self.program.as_ref().is_none_or(|(of, _)| !std::ptr::eq(*of, graph)) {
-            self.program = Some((graph, self.native.compile(graph).unwrap()));
+            let program = self.native.build(graph).unwrap();
+            let plan = check_plan(&program).unwrap();
+            assert!(plan.ratio() <= 1.05, "{plan:?}");
+            self.program = Some((graph, Box::new(program)));
         }
         let program = &mut self.program.as_mut().unwrap().1;
         let signature = program.signature().clone();
