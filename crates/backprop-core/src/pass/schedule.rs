@@ -1,9 +1,6 @@
 //! The order in which kernels run, and which of them run together.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// A kernel as the scheduler sees it.
 #[derive(Clone, Debug, Default)]
@@ -56,32 +53,45 @@ fn in_traced_order(jobs: &[Job]) -> Vec<usize> {
     order
 }
 
-/// Reads left of each value.
-fn uses(jobs: &[Job]) -> HashMap<usize, usize> {
-    let mut uses = HashMap::new();
-    jobs.iter().flat_map(|j| &j.reads).for_each(|&v| *uses.entry(v).or_insert(0) += 1);
-    uses
+/// Jobs that read each value.
+fn readers(jobs: &[Job], values: usize) -> Vec<Vec<usize>> {
+    let mut readers = vec![Vec::new(); values];
+    for (j, job) in jobs.iter().enumerate() {
+        job.reads.iter().for_each(|&v| readers[v].push(j));
+    }
+    readers
 }
 
+/// Takes, of the jobs that can run, the one after which the fewest bytes are live.
 fn freeing_most(jobs: &[Job], bytes: &[usize]) -> Vec<usize> {
     let (successors, mut missing) = successors(jobs);
-    let mut uses = uses(jobs);
-    let mut ready: Vec<usize> = (0..jobs.len()).filter(|&j| missing[j] == 0).collect();
+    let readers = readers(jobs, bytes.len());
+    let mut uses: Vec<usize> = readers.iter().map(Vec::len).collect();
+    let growth = |j: usize, uses: &[usize]| {
+        let made: usize = jobs[j].writes.iter().map(|&v| bytes[v]).sum();
+        let freed: usize = jobs[j].reads.iter().filter(|&&v| uses[v] == 1).map(|&v| bytes[v]).sum();
+        Reverse((made as isize - freed as isize, jobs[j].rank, j))
+    };
+    let mut ready: BinaryHeap<_> = (0..jobs.len()).filter(|&j| missing[j] == 0).map(|j| growth(j, &uses)).collect();
     let mut order = Vec::with_capacity(jobs.len());
-    while !ready.is_empty() {
-        let growth = |j: usize| {
-            let made: usize = jobs[j].writes.iter().map(|&v| bytes[v]).sum();
-            let freed: usize = jobs[j].reads.iter().filter(|v| uses[v] == 1).map(|&v| bytes[v]).sum();
-            made as isize - freed as isize
-        };
-        let best = ready.iter().enumerate().min_by_key(|&(_, &j)| (growth(j), jobs[j].rank, j)).map_or(0, |(i, _)| i);
-        let job = ready.swap_remove(best);
+    let mut done = vec![false; jobs.len()];
+    while let Some(Reverse((_, _, job))) = ready.pop() {
+        if std::mem::replace(&mut done[job], true) {
+            continue;
+        }
         order.push(job);
-        jobs[job].reads.iter().for_each(|v| *uses.entry(*v).or_insert(1) -= 1);
+        for &v in &jobs[job].reads {
+            uses[v] -= 1;
+            if uses[v] == 1 {
+                // Its last reader now frees it: growth only falls, so the older entry comes later and is skipped.
+                let last = readers[v].iter().filter(|&&r| !done[r] && missing[r] == 0);
+                ready.extend(last.map(|&r| growth(r, &uses)));
+            }
+        }
         for &s in &successors[job] {
             missing[s] -= 1;
             if missing[s] == 0 {
-                ready.push(s);
+                ready.push(growth(s, &uses));
             }
         }
     }
@@ -89,18 +99,17 @@ fn freeing_most(jobs: &[Job], bytes: &[usize]) -> Vec<usize> {
 }
 
 fn peak(jobs: &[Job], bytes: &[usize], order: &[usize]) -> usize {
-    let mut uses = uses(jobs);
+    let mut uses: Vec<usize> = readers(jobs, bytes.len()).iter().map(Vec::len).collect();
     let (mut live, mut peak) = (0, 0);
     for &j in order {
         let job = &jobs[j];
         live += job.writes.iter().map(|&v| bytes[v]).sum::<usize>();
         peak = peak.max(live + job.workspace);
-        for v in &job.reads {
-            let left = uses.entry(*v).or_insert(1);
-            *left -= 1;
-            live -= if *left == 0 { bytes[*v] } else { 0 };
+        live -= job.writes.iter().filter(|&&v| uses[v] == 0).map(|&v| bytes[v]).sum::<usize>();
+        for &v in &job.reads {
+            uses[v] -= 1;
+            live -= if uses[v] == 0 { bytes[v] } else { 0 };
         }
-        live -= job.writes.iter().filter(|v| !uses.contains_key(v)).map(|&v| bytes[v]).sum::<usize>();
     }
     peak
 }

@@ -13,7 +13,10 @@ use crate::{
     pass::{fuse, plan, schedule},
 };
 use backprop_kernels::{Isa, movement::StridedCopy};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// What every compilation of a graph and its loops' bodies shares.
 #[derive(Clone, Copy, Debug)]
@@ -152,30 +155,22 @@ impl Assembly<'_> {
         late.into_iter().for_each(|(value, input)| self.copy_back(value, input));
     }
 
-    /// The value that stands for an input, if it is used.
-    fn input_value(&self, input: usize) -> Option<Val> {
-        self.lowered.values.iter().position(|v| matches!(v.def, Def::Input(i) if i == input))
-    }
-
     /// Makes all readers of a state tensor run before what replaces it; whether that is possible.
     fn replace(&mut self, value: Val, input: usize, successors: &mut [Vec<usize>]) -> bool {
         let Some(&writer) = self.writer.get(&value) else { return true };
-        let Some(old) = self.input_value(input) else { return true };
+        // Lowering makes the inputs' values first, in order.
+        let old: Val = input;
         let readers = self.readers.get(&old).cloned().unwrap_or_default();
         if readers.contains(&writer) && !self.units[writer].in_step.contains(&old) {
             return false;
         }
         let others: Vec<usize> = readers.into_iter().filter(|&r| r != writer).collect();
-        let mut seen = vec![false; successors.len()];
+        let mut later = HashSet::new();
         let mut stack = vec![writer];
         while let Some(u) = stack.pop() {
-            for &s in &successors[u] {
-                if !std::mem::replace(&mut seen[s], true) {
-                    stack.push(s);
-                }
-            }
+            stack.extend(successors[u].iter().filter(|&&s| later.insert(s)));
         }
-        if others.iter().any(|&r| seen[r]) {
+        if others.iter().any(|r| later.contains(r)) {
             return false;
         }
         for r in others {
@@ -195,9 +190,7 @@ impl Assembly<'_> {
         let kernel = StridedCopy::view(ty.dtype, &[elements], &[1], 0);
         let operand = |value| Operand { value, offset: 0 };
         let mut after: Vec<usize> = self.writer.get(&value).copied().into_iter().collect();
-        if let Some(old) = self.input_value(input) {
-            after.extend(self.readers.get(&old).into_iter().flatten());
-        }
+        after.extend(self.readers.get(&input).into_iter().flatten());
         self.readers.entry(value).or_default().push(self.units.len());
         self.units.push(Unit {
             name: "copy_back".into(),
