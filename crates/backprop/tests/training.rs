@@ -1,0 +1,189 @@
+//! The trainer as a library: what it reports, what it keeps, what it refuses to change.
+
+use backprop::{
+    config::Config,
+    core::{Isa, exec::native::Native},
+    events::{Event, Summary},
+    run::Run,
+    train::{Part, TrainError, Trainer},
+};
+use std::path::Path;
+
+const CONFIG: &str = r#"
+data = { source = "clusters", rows = 200, features = 6, classes = 3, validation = 0.2 }
+layers = [
+    { type = "linear", out_features = 16 }, { type = "batch_norm" }, { type = "relu" },
+    { type = "dropout", p = 0.2 }, { type = "linear", out_features = 3 },
+]
+loss = { type = "cross_entropy" }
+optimizer = { type = "adamw", learning_rate = 0.01 }
+train = { epochs = 4, batch_size = 24, seed = 3 }
+"#;
+
+fn config(overrides: &[&str]) -> Config {
+    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+    Config::parse("test", CONFIG, Path::new(""), &overrides).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn backend() -> Native {
+    Native::new(2, Isa::detect())
+}
+
+/// Trains and gives the events with the outcome.
+fn train(trainer: &mut Trainer<'_>) -> (Vec<Event>, Result<Summary, TrainError>) {
+    let mut events = Vec::new();
+    let outcome = trainer.train(None, &mut |event| events.push(event.clone()));
+    (events, outcome)
+}
+
+fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<u8>)> {
+    trainer.store().iter().map(|(name, t)| (name.to_owned(), t.bytes().to_vec())).collect()
+}
+
+#[test]
+fn events_come_in_order_and_count_up() {
+    let backend = backend();
+    let mut trainer = Trainer::new(config(&[]), &backend).unwrap();
+    let (events, summary) = train(&mut trainer);
+    // 200 rows: 40 for testing, 32 of the rest for validation, 128 in six batches, the last of 8 rows.
+    let rows = [Part::Train, Part::Validation, Part::Test].map(|part| trainer.task().rows(part));
+    assert_eq!(rows, [128, 32, 40]);
+    assert!(matches!(events.first(), Some(Event::Started(s)) if s.steps_per_epoch == 6 && s.step == 0));
+    assert!(matches!(events.last(), Some(Event::Finished(_))));
+    let steps: Vec<(u64, usize)> =
+        events.iter().filter_map(|e| if let Event::Step(s) = e { Some((s.step, s.rows)) } else { None }).collect();
+    let expected: Vec<(u64, usize)> = (1..=24).map(|i| (i, if i % 6 == 0 { 8 } else { 24 })).collect();
+    assert_eq!(steps, expected);
+    let epochs = events.iter().filter(|e| matches!(e, Event::Epoch(_))).count();
+    let summary = summary.unwrap();
+    assert_eq!((epochs, summary.steps, summary.nonfinite_steps), (4, 24, 0));
+    assert!(summary.scores["test_accuracy"] > 0.9, "{summary:?}");
+}
+
+#[test]
+fn the_best_epoch_is_kept_and_measured() {
+    let backend = backend();
+    // A rate so high that the last epoch is not the best.
+    let mut trainer = Trainer::new(
+        config(&["train.epochs=12", "optimizer.learning_rate=0.6", "data.classes=8", "layers.4.out_features=8"]),
+        &backend,
+    )
+    .unwrap();
+    let (events, summary) = train(&mut trainer);
+    let summary = summary.unwrap();
+    let scores: Vec<_> = events.iter().filter_map(|e| if let Event::Epoch(e) = e { e.validation } else { None }).collect();
+    let best = (0..scores.len())
+        .rev()
+        .max_by(|&a, &b| scores[a].metric.total_cmp(&scores[b].metric).then(scores[b].loss.total_cmp(&scores[a].loss)));
+    assert_eq!(summary.epoch, best.unwrap() as u64 + 1, "{scores:?}");
+    assert_ne!(summary.epoch, 12, "the last epoch is the best: the test shows nothing");
+    let now = trainer.evaluate(Part::Validation).unwrap().unwrap();
+    assert_eq!(now, scores[best.unwrap()], "the store does not hold the best weights");
+}
+
+#[test]
+fn the_last_epoch_is_kept_where_the_best_is_not_wanted() {
+    let backend = backend();
+    let mut trainer = Trainer::new(config(&["train.keep_best=false"]), &backend).unwrap();
+    let summary = train(&mut trainer).1.unwrap();
+    assert_eq!(summary.epoch, 4);
+}
+
+#[test]
+fn steps_that_are_not_finite_change_nothing_and_stop_training() {
+    let backend = backend();
+    // Without batch norm the first update puts weights of about 1e30 into a product of two: the second step overflows.
+    let layers = "layers=[{type='linear',out_features=4},{type='linear',out_features=3}]";
+    let overrides = [layers, "optimizer.type=sgd", "optimizer.learning_rate=1e30", "train.max_nonfinite_steps=5"];
+    let mut one = Trainer::new(config(&[&overrides[..3], &["train.max_nonfinite_steps=1"]].concat()), &backend).unwrap();
+    train(&mut one).1.unwrap_err();
+    let mut five = Trainer::new(config(&overrides), &backend).unwrap();
+    let (events, outcome) = train(&mut five);
+    let Err(error @ TrainError::Diverged { step: 6, consecutive: 5, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(!error.is_input() && error.to_string().contains("learning rate"));
+    assert_eq!(events.iter().filter(|e| matches!(e, Event::NonFinite { .. })).count(), 5);
+    assert_eq!(weights(&one), weights(&five), "a step that is not finite changed the weights");
+    assert!(five.store().iter().all(|(_, t)| t.to_f64().iter().all(|v| v.is_finite())));
+}
+
+#[test]
+fn gradient_descent_takes_all_rows_at_once() {
+    let backend = backend();
+    let overrides = ["optimizer={type='gradient_descent',learning_rate=0.05}", "layers.3.p=0.0", "train.epochs=20"];
+    let mut trainer = Trainer::new(config(&overrides), &backend).unwrap();
+    let (events, summary) = train(&mut trainer);
+    assert_eq!(summary.unwrap().steps, 20);
+    let losses: Vec<f64> = events.iter().filter_map(|e| if let Event::Step(s) = e { Some(s.loss) } else { None }).collect();
+    assert!(losses.windows(2).all(|w| w[1] < w[0]), "full-batch loss rose: {losses:?}");
+}
+
+#[test]
+fn a_part_measures_the_same_in_any_batches() {
+    let backend = backend();
+    let score = |size: &str| {
+        let mut trainer = Trainer::new(config(&[&format!("train.batch_size={size}")]), &backend).unwrap();
+        trainer.evaluate(Part::Test).unwrap().unwrap()
+    };
+    let (whole, parts) = (score("1000"), score("7"));
+    assert!((whole.loss - parts.loss).abs() <= 1e-6 * whole.loss && whole.metric == parts.metric, "{whole:?} {parts:?}");
+}
+
+/// Everything random follows from the seed: two runs are equal, another seed is another run.
+#[test]
+fn a_run_is_a_function_of_its_seed() {
+    let backend = backend();
+    let run = |seed: &str| {
+        let mut trainer = Trainer::new(config(&[seed]), &backend).unwrap();
+        train(&mut trainer).1.unwrap();
+        weights(&trainer)
+    };
+    assert_eq!(run("train.seed=3"), run("train.seed=3"));
+    assert_ne!(run("train.seed=3"), run("train.seed=4"));
+}
+
+/// Going on from a checkpoint in the middle of an epoch gives what an uninterrupted run gives.
+#[test]
+fn resuming_in_the_middle_of_an_epoch_changes_nothing() {
+    let (backend, folder) = (backend(), tempfile::tempdir().unwrap());
+    let config = || config(&["train.checkpoint_every_steps=4"]);
+    let run = Run::create(&folder.path().join("run"), &config()).unwrap();
+    let mut whole = Trainer::new(config(), &backend).unwrap();
+    let mut middle = Vec::new();
+    // A copy of every checkpoint, as if the process had died right after it.
+    let outcome = whole.train(Some(&run), &mut |event| {
+        if let Event::Checkpoint { step, path, .. } = event {
+            let copy = folder.path().join(format!("stopped-{}", middle.len()));
+            let stopped = Run::create(&copy, &config()).unwrap();
+            let to = copy.join("checkpoints").join(path.file_name().unwrap());
+            std::fs::create_dir_all(&to).unwrap();
+            for file in std::fs::read_dir(path).unwrap().flatten() {
+                std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            }
+            std::fs::copy(run.folder().join("metrics.jsonl"), copy.join("metrics.jsonl")).unwrap();
+            middle.push((*step, stopped));
+        }
+    });
+    let expected = outcome.unwrap();
+    assert_eq!(middle.iter().map(|m| m.0).collect::<Vec<_>>(), [4, 8, 12, 16, 20, 24, 24]);
+    for (step, stopped) in middle {
+        let mut trainer = Trainer::new(config(), &backend).unwrap();
+        trainer.resume(&stopped).unwrap();
+        let summary = trainer.train(Some(&stopped), &mut |_| {}).unwrap();
+        assert_eq!((summary.scores, summary.epoch), (expected.scores.clone(), expected.epoch), "from step {step}");
+        let bytes = |run: &Run| std::fs::read(run.weights_file()).unwrap();
+        assert!(bytes(&run) == bytes(&stopped), "other weights from step {step}");
+    }
+}
+
+#[test]
+fn autoencoders_and_regressions_fit_their_targets() {
+    let backend = backend();
+    let overrides = [
+        "data={source='digits',target='image',normalize='range'}",
+        "layers=[{type='flatten'},{type='linear',out_features=16},{type='linear',out_features=64}]",
+        "loss.type=mse",
+    ];
+    let summary = train(&mut Trainer::new(config(&overrides), &backend).unwrap()).1.unwrap();
+    assert_eq!(summary.metric, "mse");
+    assert!(summary.scores["test_mse"] < 0.1 && summary.scores["test_mse"] == summary.scores["test_loss"], "{summary:?}");
+}
