@@ -35,7 +35,7 @@ pub(crate) struct TrainOptions {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) set: SetOptions,
-    /// Folder of the run; must not exist yet [default: runs/<model>-<number>]
+    /// Folder of the run; must not exist yet [default: runs/MODEL-NUMBER]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Seed of everything random, instead of train.seed
