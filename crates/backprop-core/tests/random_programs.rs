@@ -102,5 +102,5 @@ fn plans_are_exact_and_tight() {
         }
     }
     println!("arena / live: {worst:.4} at worst, {:.4} overall", arena as f64 / live as f64);
-    assert!(worst <= 1.1 && arena as f64 <= 1.01 * live as f64);
+    assert!(worst <= 1.2 && arena as f64 <= 1.01 * live as f64);
 }

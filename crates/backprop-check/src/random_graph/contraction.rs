@@ -18,7 +18,7 @@ impl<'g> Generator<'g> {
         let lhs_contracting = rest[..contracted].to_vec();
         // The right operand has the shared dimensions and perhaps one of its own, in random order.
         let shared: Vec<usize> = lhs_batch.iter().chain(&lhs_contracting).map(|&d| x.ty.shape[d]).collect();
-        let own: Vec<usize> = if self.random.chance(0.8) { vec![*self.random.pick(&[1, 3, 5, 16])] } else { Vec::new() };
+        let own: Vec<usize> = if self.random.chance(0.8) { vec![*self.random.pick(&[1, 3, 5, 16, 40])] } else { Vec::new() };
         let all = [&shared[..], &own[..]].concat();
         let places = self.random.permutation(all.len());
         let mut shape = vec![0; all.len()];

@@ -57,10 +57,13 @@ pub fn random_graph(seed: u64, options: &GraphOptions) -> Graph {
     b.finish().unwrap_or_else(|e| panic!("random graph {seed} is not valid: {e}"))
 }
 
-/// So many random graphs with their seeds, small ones first, so that the first to fail is a small one.
+/// So many random graphs with their seeds, small ones first, so that the first to fail is a small one. Every fourth has values
+/// of more elements than kernels process at a time.
 pub fn random_graphs(count: u64) -> impl Iterator<Item = (u64, Graph)> {
     (0..count).map(|seed| {
-        let options = GraphOptions { steps: 1 + (seed / 25) as usize, ..GraphOptions::default() };
+        let steps = 1 + (seed / 25) as usize;
+        let large = GraphOptions { elements: 6000, steps: 1 + steps / 2, ..GraphOptions::default() };
+        let options = if seed % 4 == 3 { large } else { GraphOptions { steps, ..GraphOptions::default() } };
         (seed, random_graph(seed, &options))
     })
 }
@@ -161,7 +164,9 @@ impl<'g> Generator<'g> {
     }
 
     fn extent(&mut self) -> usize {
-        if self.random.chance(0.02) { 0 } else { *self.random.pick(&[1, 1, 2, 3, 3, 4, 5, 7, 8, 17, 33]) }
+        const EXTENTS: [usize; 15] = [1, 1, 2, 3, 3, 4, 5, 7, 8, 17, 33, 61, 128, 300, 1031];
+        let known = if self.options.elements > 1000 { EXTENTS.len() } else { 11 };
+        if self.random.chance(0.02) { 0 } else { *self.random.pick(&EXTENTS[..known]) }
     }
 
     fn fits(&self, shape: &[usize]) -> bool {

@@ -1,8 +1,13 @@
 //! First and second derivatives of every layer and loss in f64, against central differences of the oracle.
 
 use backprop::prelude::*;
-use backprop_check::{GradientCheck, Random};
-use backprop_core::{op::Domain, random::Randomness, reference::Array};
+use backprop_check::{CheckError, GradientCheck, Random};
+use backprop_core::{
+    grad::{Fault, FaultKind, with_fault},
+    op::Domain,
+    random::Randomness,
+    reference::Array,
+};
 use std::collections::HashMap;
 
 const SPREAD: Domain = Domain::Uniform(-1.5, 1.5);
@@ -32,15 +37,18 @@ fn check(layer: impl Layer, domain: &Domain, shapes: &[&[usize]]) {
     }
 }
 
+/// State a layer asks for on an input of a type.
+fn parameters(layer: &dyn Layer, ty: &Type) -> Vec<StateSpec> {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, ty.clone());
+    let (_, specs) = trace(layer, &b, x, HashMap::new());
+    b.finish().unwrap_or_else(|e| panic!("{layer:?} on {ty}: {e}"));
+    specs
+}
+
 fn check_one(layer: &dyn Layer, ty: Type, domain: &Domain, seed: u64) {
     let mut random = Random::new(seed);
-    let specs = {
-        let b = Builder::new();
-        let x = b.input("x", Role::Data, ty.clone());
-        let (_, specs) = trace(layer, &b, x, HashMap::new());
-        b.finish().unwrap_or_else(|e| panic!("{layer:?} on {ty}: {e}"));
-        specs
-    };
+    let specs = parameters(layer, &ty);
     let state = specs.iter().map(|s| random.array(&s.ty, &Domain::Uniform(-0.9, 0.9))).collect::<Vec<Array>>();
     let inputs = [vec![random.array(&ty, domain)], state].concat();
     let report = GradientCheck::default().run(&inputs, |b, xs| {
@@ -177,4 +185,36 @@ fn losses() {
     check_loss(Mse::new(), shapes, numbers);
     check_loss(BceWithLogits::new(), shapes, numbers);
     check_loss(BceWithLogits::new().pos_weight(2.5), shapes, numbers);
+}
+
+/// A layer's own derivative (of a composite or a scan) that is scaled, dropped or overwrites what other readers contribute.
+#[test]
+fn wrong_derivatives_of_layers_are_noticed() {
+    let layers: [(&str, Box<dyn Layer>, &[usize]); 7] = [
+        ("composite", Box::new(Softmax::new()), &[2, 3]),
+        ("composite", Box::new(LogSoftmax::new()), &[2, 3]),
+        ("composite", Box::new(Gelu::new()), &[2, 3]),
+        ("composite", Box::new(LayerNorm::new().eps(1e-3)), &[2, 5]),
+        ("convolution", Box::new(Conv2d::new(3, 3)), &[1, 4, 4, 2]),
+        ("dot_general", Box::new(Linear::new(3)), &[2, 3]),
+        ("scan", Box::new(Lstm::new(2)), &[2, 3, 2]),
+    ];
+    for (op, layer, shape) in layers {
+        let x = Random::new(1).array(&Type::new(DType::F64, shape), &SPREAD);
+        for kind in [FaultKind::Scale, FaultKind::Drop, FaultKind::Overwrite] {
+            let fault = Fault { op: op.into(), kind };
+            let specs = parameters(&*layer, &x.ty);
+            let mut random = Random::new(2);
+            let state: Vec<Array> = specs.iter().map(|s| random.array(&s.ty, &Domain::Uniform(-0.9, 0.9))).collect();
+            let inputs = [vec![x.clone()], state].concat();
+            let result = with_fault(fault, || {
+                GradientCheck::default().run(&inputs, |b, xs| {
+                    let values = specs.iter().map(|s| s.name.clone()).zip(xs[1..].iter().copied()).collect();
+                    let y = trace(&*layer, b, xs[0], values).0;
+                    [vec![y], xs.iter().map(|&x| x * 0.3).collect()].concat()
+                })
+            });
+            assert!(matches!(result, Err(CheckError::Mismatch { .. })), "{layer:?}: {kind:?} of {op} was not noticed");
+        }
+    }
 }
