@@ -336,7 +336,6 @@ impl Assembly<'_> {
     ) -> Code {
         let mut code = Code { arena: placement.arena, live: placement.live, ..Code::default() };
         let offsets = &placement.offsets;
-        let mut works: Vec<Option<Work>> = Vec::new();
         let units = std::mem::take(&mut self.units);
         for unit in &units {
             let info = KernelInfo {
@@ -349,7 +348,7 @@ impl Assembly<'_> {
             code.kernels.push(info);
         }
         let operands: Vec<Vec<Operand>> = units.iter().map(|u| u.operands.clone()).collect();
-        works.extend(units.into_iter().map(|u| Some(u.work)));
+        let mut works: Vec<Option<Work>> = units.into_iter().map(|u| Some(u.work)).collect();
         for (p, phase) in phases.iter().enumerate() {
             let mut calls = Vec::new();
             for &u in phase {

@@ -1,6 +1,6 @@
 //! The native executor: compiles a graph to kernels with a plan of every byte, and runs them on a team of threads.
 //!
-//! The graph is simplified (the passes every backend runs), lowered to a form in which renaming elements costs nothing ([`ir`]), fused
+//! The graph is simplified (the passes every backend runs), lowered to a form in which renaming elements costs nothing, fused
 //! into kernels, ordered, and placed in one arena. A run resolves addresses and starts the phases; it allocates nothing.
 
 #[cfg(test)]

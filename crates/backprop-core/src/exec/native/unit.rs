@@ -140,9 +140,8 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
             let how = if arg.reducer == Reducer::Min { ArgReduction::Min } else { ArgReduction::Max };
             let kernel =
                 backprop_kernels::ArgReduce::new(parts, ty.dtype, how, isa).ok_or_else(|| missing("arg_reduce", ty.dtype))?;
-            let mut unit = unit(Work::Kernel(Box::new(kernel)), graph, &n.inputs, vec![n.outputs[1], n.outputs[0]]);
-            unit.in_step.clear();
-            Ok(unit)
+            // The kernel's outputs are the index, then the value.
+            Ok(unit(Work::Kernel(Box::new(kernel)), graph, &n.inputs, vec![n.outputs[1], n.outputs[0]]))
         }
         NodeOp::Dense(op) => {
             let (kernel, inputs) = movement::kernel(graph, op, n, isa)?;
