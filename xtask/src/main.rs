@@ -1,0 +1,25 @@
+//! Developer tasks: `cargo xtask tidy`, `cargo xtask commands FILE…`.
+
+mod commands;
+mod tidy;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.split_first() {
+        Some((task, [])) if task == "tidy" => tidy::run(),
+        Some((task, files)) if task == "commands" && !files.is_empty() => commands::run(files),
+        _ => Err("usage: cargo xtask tidy | cargo xtask commands FILE…".into()),
+    };
+    match result {
+        Ok(summary) => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
