@@ -19,3 +19,8 @@ pub mod train;
 pub use backprop_core as core;
 pub use backprop_core::{Error, Graph};
 pub use files::FileError;
+
+/// Runs the snippets of the README as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
