@@ -1,7 +1,7 @@
 //! Graph, reverse-mode differentiation, passes, planner and executors of the backprop training engine.
 //!
-//! A [`Builder`](graph::Builder) traces a computation into a static [`Graph`](graph::Graph) of primitives ([`op`]);
-//! [`grad`] transforms it in reverse mode; [`reference`] evaluates it slowly and obviously in f64, the oracle that every
+//! A [`Builder`] traces a computation into a static [`Graph`] of primitives ([`op`]);
+//! [`grad`] transforms it in reverse mode; [`mod@reference`] evaluates it slowly and obviously in f64, the oracle that every
 //! backend is compared with.
 
 pub mod error;

@@ -143,7 +143,7 @@ impl<'g> Generator<'g> {
             0 if a.ty.dtype != DType::Bool => result.less_equal(b.tensor),
             1 => result.logical_not(),
             // Small enough for any floating-point type to hold.
-            2 if a.ty.dtype.is_int() => result.rem(7.0).convert(self.float) * 0.25,
+            2 if a.ty.dtype.is_int() => (result % 7.0).convert(self.float) * 0.25,
             _ => return,
         };
         self.add(back, true);

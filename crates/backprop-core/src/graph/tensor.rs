@@ -457,8 +457,6 @@ binary_methods! {
     minimum binary Binary::Min;
     /// Power.
     pow binary Binary::Pow;
-    /// Remainder with the sign of the first.
-    rem binary Binary::Rem;
     /// Shift towards the high bits.
     shift_left binary Binary::ShiftLeft;
     /// Shift towards the low bits, zero filled.
@@ -512,6 +510,7 @@ operators! {
     Sub sub Sub;
     Mul mul Mul;
     Div div Div;
+    Rem rem Rem;
     BitAnd bitand And;
     BitOr bitor Or;
     BitXor bitxor Xor;

@@ -287,21 +287,21 @@ impl Primitive for Slice {
     }
 
     fn samples() -> Vec<Sample> {
-        let cases: &[(&[usize], &[usize], &[usize], &[usize])] = &[
-            (&[], &[], &[], &[]),
-            (&[7], &[2], &[6], &[1]),
-            (&[9], &[1], &[9], &[3]),
-            (&[3, 5], &[1, 0], &[3, 5], &[1, 2]),
-            (&[4, 5], &[2, 2], &[2, 4], &[1, 1]),
-            (&[0], &[0], &[0], &[1]),
-            (&[1, 1], &[0, 0], &[1, 1], &[1, 1]),
-            (&[3, 6, 2], &[0, 1, 1], &[3, 6, 2], &[2, 2, 1]),
+        let cases: &[[&[usize]; 4]] = &[
+            [&[], &[], &[], &[]],
+            [&[7], &[2], &[6], &[1]],
+            [&[9], &[1], &[9], &[3]],
+            [&[3, 5], &[1, 0], &[3, 5], &[1, 2]],
+            [&[4, 5], &[2, 2], &[2, 4], &[1, 1]],
+            [&[0], &[0], &[0], &[1]],
+            [&[1, 1], &[0, 0], &[1, 1], &[1, 1]],
+            [&[3, 6, 2], &[0, 1, 1], &[3, 6, 2], &[2, 2, 1]],
         ];
         let sample = |shape: &[usize], start: &[usize], limit: &[usize], stride: &[usize]| {
             let [start, limit, stride] = [start, limit, stride].map(<[usize]>::to_vec);
             Sample::f64(Slice { start, limit, stride }, &[shape], ANY)
         };
-        cases.iter().map(|(a, b, c, d)| sample(a, b, c, d)).collect()
+        cases.iter().map(|[a, b, c, d]| sample(a, b, c, d)).collect()
     }
 }
 
@@ -382,7 +382,8 @@ impl Primitive for Pad {
     }
 
     fn samples() -> Vec<Sample> {
-        let cases: &[(&[usize], &[isize], &[isize], &[usize])] = &[
+        type Case<'a> = (&'a [usize], &'a [isize], &'a [isize], &'a [usize]);
+        let cases: &[Case] = &[
             (&[], &[], &[], &[]),
             (&[3], &[1], &[2], &[0]),
             (&[1], &[0], &[1], &[2]),

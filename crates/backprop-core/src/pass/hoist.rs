@@ -158,10 +158,10 @@ impl Hoisting<'_, '_> {
             .collect();
         for v in read {
             let made = !matches!(body.node(v.node).op, Op::Input(_)) && !is_cheap(body, v);
-            if let (true, Outside::Invariant(outer)) = (made, self.outside(v)) {
-                if !self.constants.iter().any(|c| c.0 == v) {
-                    self.constants.push((v, outer));
-                }
+            if let (true, Outside::Invariant(outer)) = (made, self.outside(v))
+                && !self.constants.iter().any(|c| c.0 == v)
+            {
+                self.constants.push((v, outer));
             }
         }
     }
