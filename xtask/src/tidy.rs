@@ -96,3 +96,25 @@ fn invariants(functions: &BTreeSet<String>, problems: &mut Vec<String>) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    fn problems(file: &str, text: &str) -> usize {
+        let mut problems = Vec::new();
+        check(file, text, &mut problems);
+        problems.len()
+    }
+
+    #[test]
+    fn each_rule_notices_its_breach() {
+        let library = "crates/backprop/src/x.rs";
+        for breach in ["// TODO later", "unsafe { f() }", "println!(\"x\");", "f().unwrap();", "f().expect(\"x\");"] {
+            assert_eq!(problems(library, breach), 1, "{breach}");
+        }
+        assert_eq!(problems(library, &"\n".repeat(601)), 1);
+        assert_eq!(problems("crates/backprop-kernels/src/x.rs", "unsafe { f() }"), 0);
+        assert_eq!(problems(library, "/// unsafe { }\n#[cfg(test)]\nf().unwrap();"), 0);
+    }
+}
