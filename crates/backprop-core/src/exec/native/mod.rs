@@ -3,8 +3,6 @@
 //! The graph is simplified (the passes every backend runs), lowered to a form in which renaming elements costs nothing, fused
 //! into kernels, ordered, and placed in one arena. A run resolves addresses and starts the phases; it allocates nothing.
 
-#[cfg(test)]
-mod allocations;
 mod arena;
 mod assemble;
 mod code;
@@ -13,6 +11,8 @@ mod movement;
 mod product;
 mod program;
 mod run;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod unit;
 mod view;
