@@ -4,7 +4,7 @@ use backprop_core::{
     Builder, DType, Graph, Type,
     graph::{Role, verify},
     op::{Op, ScanSpec, composite, scan},
-    pass::{Cse, Dce, Hoist, Inline, Pass, Simplify},
+    pass::{Cse, Dce, Hoist, Inline, MergeScans, Pass, Simplify},
     reference::{Array, evaluate},
 };
 
@@ -119,4 +119,25 @@ fn text_form_round_trips() {
     let parsed: Graph = text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(graph, parsed);
     assert_eq!(text, parsed.to_string());
+}
+
+#[test]
+fn scans_that_carry_the_same_run_once() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, f32s(&[4, 2]));
+    let w = b.input("w", Role::State, f32s(&[2]));
+    let y = composite(&b, "recurrence", &[x, w], |b, v| {
+        let init = b.zeros(f32s(&[2]));
+        let spec = ScanSpec { length: 4, reverse: false };
+        let (last, all) = scan(b, spec, &[v[1]], &[init], &[v[0]], |c, h, s| {
+            let next = (h[0] * c[0] + s[0]).tanh();
+            (vec![next], vec![next * next])
+        });
+        vec![last[0].sum_all() + all[0].sum_all()]
+    });
+    b.output("y", Role::Data, y[0]);
+    b.output("dw", Role::Data, y[0].grad(&[w])[0]);
+    let inlined = run(Cse, &run(Inline { keep: &[] }, &b.finish().unwrap()));
+    assert_eq!(count(&inlined, "scan"), 3);
+    assert_eq!(count(&run(MergeScans, &inlined), "scan"), 2);
 }

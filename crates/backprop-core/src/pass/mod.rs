@@ -5,6 +5,7 @@ mod dce;
 pub(crate) mod fuse;
 mod hoist;
 mod inline;
+mod merge_scans;
 pub mod plan;
 mod rewrite;
 pub(crate) mod schedule;
@@ -14,6 +15,7 @@ pub use cse::Cse;
 pub use dce::Dce;
 pub use hoist::Hoist;
 pub use inline::Inline;
+pub use merge_scans::MergeScans;
 pub use simplify::Simplify;
 
 use crate::Graph;
@@ -31,9 +33,10 @@ pub trait Pass: Send + Sync {
 pub fn pipeline(keep: &'static [&'static str]) -> Vec<Box<dyn Pass>> {
     vec![
         Box::new(Inline { keep }),
-        Box::new(Dce),
         Box::new(Simplify),
         Box::new(Cse),
+        Box::new(MergeScans),
+        Box::new(Dce),
         Box::new(Hoist),
         Box::new(Simplify),
         Box::new(Cse),
