@@ -83,13 +83,16 @@ impl Groups {
 
     /// The runtime vector for given rates, one for each group: for tests of the learning rate.
     pub fn hyper_at(&self, rates: &[Rates], step: u64) -> HostTensor {
-        let values: Vec<f32> =
-            self.0.iter().zip(rates).flat_map(|(g, &r)| g.entries(r, step)).map(|(_, value)| value as f32).collect();
         let mut vector = HostTensor::zeros(Type::new(DType::F32, [self.len()]));
-        if let Some(slots) = vector.as_mut_slice::<f32>() {
-            slots.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
-        }
+        self.write_hyper(rates, step, &mut vector);
         vector
+    }
+
+    /// As [`hyper_at`](Self::hyper_at), into a vector that an earlier step had.
+    pub fn write_hyper(&self, rates: &[Rates], step: u64, vector: &mut HostTensor) {
+        let Some(slots) = vector.as_mut_slice::<f32>() else { return };
+        let values = self.0.iter().zip(rates).flat_map(|(g, &r)| g.entries(r, step)).map(|(_, value)| value as f32);
+        slots.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
     }
 
     /// Checks every group's numbers.

@@ -20,6 +20,7 @@ struct Session<'s> {
     mark: Instant,
     /// Time and step of the last checkpoint.
     saved: (Instant, u64),
+    hyper: HostTensor,
     seed: HostTensor,
     step: HostTensor,
     rows: Vec<usize>,
@@ -36,6 +37,7 @@ impl<'s> Session<'s> {
             run: run.map(metrics).transpose()?,
             mark: now,
             saved: (now, trainer.progress.step),
+            hyper: trainer.step.groups().hyper(0, 1),
             seed,
             step: HostTensor::scalar(0_u32),
             rows: Vec::with_capacity(trainer.task.batch_size()),
@@ -141,12 +143,12 @@ impl Trainer<'_> {
         let compiled = find(&mut self.training, rows.len())?;
         self.task.fill(Part::Train, rows, &mut compiled.batch)?;
         let rates = self.step.groups().rates(step, total_steps);
-        let hyper = self.step.groups().hyper_at(&rates, step);
+        self.step.groups().write_hyper(&rates, step, &mut session.hyper);
         if let Some([slot]) = session.step.as_mut_slice::<u32>() {
             // The random streams count steps in 32 bits.
             *slot = step as u32;
         }
-        let runtime = Runtime { hyper: &hyper, seed: &session.seed, step: &session.step };
+        let runtime = Runtime { hyper: &session.hyper, seed: &session.seed, step: &session.step };
         let measured = compiled.run(&mut self.store, Some(runtime))?;
         self.progress.step += 1;
         self.progress.sums.add(&measured, rows.len());
