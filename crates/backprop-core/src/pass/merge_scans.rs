@@ -29,7 +29,7 @@ impl Pass for MergeScans {
                     redirect(&mut rewrite, id, merged, outputs);
                 }
                 Some(Merge::First(merged)) => {
-                    let copied = rewrite.push(Node { inputs: rewrite.inputs(node), ..merged.clone() });
+                    let copied = rewrite.push(Node { inputs: rewrite.inputs(node), ..(**merged).clone() });
                     rewrite.redirect_all(id, copied.node);
                 }
                 None => {
@@ -46,7 +46,7 @@ impl Pass for MergeScans {
 /// What becomes of a scan that takes part in a merge.
 enum Merge {
     /// It is replaced by this one, which gives its outputs and more.
-    First(Node),
+    First(Box<Node>),
     /// Its outputs are these of the merged scan that stands where `first` stood.
     Into(NodeId, Vec<u32>),
 }
@@ -73,7 +73,7 @@ fn find(graph: &Graph) -> HashMap<NodeId, Merge> {
         });
         match merged {
             Some((target, merged, outputs)) => {
-                merges.insert(target, Merge::First(merged));
+                merges.insert(target, Merge::First(Box::new(merged)));
                 merges.insert(id, Merge::Into(target, outputs));
             }
             None => candidates.push(id),
