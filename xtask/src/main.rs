@@ -1,5 +1,6 @@
-//! Developer tasks: `cargo xtask tidy`, `cargo xtask commands FILE…`.
+//! Developer tasks: `cargo xtask tidy`, `cargo xtask commands FILE…`, `cargo xtask accuracy`.
 
+mod accuracy;
 mod commands;
 mod tidy;
 
@@ -9,8 +10,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((task, [])) if task == "tidy" => tidy::run(),
+        Some((task, [])) if task == "accuracy" => accuracy::run(),
         Some((task, files)) if task == "commands" && !files.is_empty() => commands::run(files),
-        _ => Err("usage: cargo xtask tidy | cargo xtask commands FILE…".into()),
+        _ => Err("usage: cargo xtask tidy | cargo xtask accuracy | cargo xtask commands FILE…".into()),
     };
     match result {
         Ok(summary) => {

@@ -20,4 +20,4 @@ pub use execute::execute;
 pub use gradient::{CheckError, GradientCheck, GradientReport, Order};
 pub use plan::{PlanReport, check_plan};
 pub use random::Random;
-pub use random_graph::{GraphOptions, random_graph, random_graphs, random_inputs, special_inputs};
+pub use random_graph::{GraphOptions, graph_count, random_graph, random_graphs, random_inputs, special_inputs};

@@ -1,6 +1,6 @@
 //! Properties of random graphs: passes keep every bit, the verifier accepts what they make, the text form parses back.
 
-use backprop_check::{random_graphs, random_inputs, special_inputs};
+use backprop_check::{graph_count, random_graphs, random_inputs, special_inputs};
 use backprop_core::{
     Graph, HostTensor,
     graph::verify,
@@ -9,9 +9,6 @@ use backprop_core::{
     reference::{Array, Elements, evaluate},
 };
 use std::collections::BTreeSet;
-
-/// Enough to reach every primitive in many surroundings.
-const GRAPHS: u64 = 500;
 
 fn arrays(inputs: Vec<HostTensor>) -> Vec<Array> {
     inputs.iter().map(Array::from_host).collect()
@@ -41,7 +38,7 @@ fn check_passes(seed: u64, graph: &Graph, inputs: &[Array]) {
 
 #[test]
 fn passes_keep_every_bit_of_the_oracle() {
-    for (seed, graph) in random_graphs(GRAPHS) {
+    for (seed, graph) in random_graphs(graph_count()) {
         check_passes(seed, &graph, &arrays(random_inputs(seed, &graph)));
         check_passes(seed, &graph, &arrays(special_inputs(seed, &graph)));
     }
@@ -49,7 +46,7 @@ fn passes_keep_every_bit_of_the_oracle() {
 
 #[test]
 fn the_text_form_parses_back_to_an_equal_graph() {
-    for (seed, graph) in random_graphs(GRAPHS) {
+    for (seed, graph) in random_graphs(graph_count()) {
         let text = graph.to_string();
         let parsed: Graph = text.parse().unwrap_or_else(|e| panic!("graph {seed}: {e}\n{text}"));
         assert!(parsed == graph, "graph {seed} becomes\n{parsed}\nfrom\n{text}");
@@ -67,7 +64,7 @@ fn names(graph: &Graph, found: &mut BTreeSet<&'static str>) {
 #[test]
 fn every_primitive_occurs() {
     let mut found = BTreeSet::new();
-    random_graphs(GRAPHS).for_each(|(_, graph)| names(&graph, &mut found));
+    random_graphs(graph_count()).for_each(|(_, graph)| names(&graph, &mut found));
     let all: BTreeSet<&str> = Op::all_samples().iter().map(|s| s.op.name()).collect();
     let missing: Vec<_> = all.difference(&found).collect();
     assert!(missing.is_empty(), "{missing:?}");
@@ -76,7 +73,7 @@ fn every_primitive_occurs() {
 #[test]
 fn values_are_finite_and_moderate() {
     let (mut finite, mut all) = (0, 0);
-    for (seed, graph) in random_graphs(GRAPHS) {
+    for (seed, graph) in random_graphs(graph_count()) {
         let results = evaluate(&graph, &arrays(random_inputs(seed, &graph)));
         for array in results.into_iter().filter(|array| array.ty.dtype.is_float()) {
             all += array.ty.elements();

@@ -1,16 +1,13 @@
 //! Random graphs on the native executor: passes, fusion, threads and vector width change no bit; the oracle agrees; plans are
 //! what they claim to be.
 
-use backprop_check::{check_plan, compare::same_bits, execute, random_graphs, random_inputs, special_inputs};
+use backprop_check::{check_plan, compare::same_bits, execute, graph_count, random_graphs, random_inputs, special_inputs};
 use backprop_core::{
     DType, Graph, HostTensor,
     exec::native::{Native, Options},
     reference::{Array, evaluate},
 };
 use backprop_kernels::Isa;
-
-/// Enough to reach every primitive in many surroundings.
-const GRAPHS: u64 = 500;
 
 fn run(native: &Native, seed: u64, graph: &Graph, inputs: &[HostTensor]) -> Vec<HostTensor> {
     execute(native, graph, inputs).unwrap_or_else(|e| panic!("graph {seed}: {e}\n{graph}"))
@@ -26,7 +23,7 @@ fn assert_same(what: &str, seed: u64, graph: &Graph, expected: &[HostTensor], go
 #[test]
 fn passes_and_fusion_change_no_bit() {
     let plain = Native::new(1, Isa::detect()).unfused();
-    for (seed, graph) in random_graphs(GRAPHS) {
+    for (seed, graph) in random_graphs(graph_count()) {
         for inputs in [random_inputs(seed, &graph), special_inputs(seed, &graph)] {
             let expected = run(&plain, seed, &graph, &inputs);
             for (optimize, fuse) in [(true, false), (false, true), (true, true)] {
@@ -43,7 +40,7 @@ fn threads_and_vector_width_change_no_bit() {
     let alone = Native::new(1, Isa::detect());
     let narrow = Isa::available().contains(&Isa::Avx2).then(|| Native::new(1, Isa::Avx2));
     let others: Vec<Native> = [2, 3, 8].iter().map(|&n| Native::new(n, Isa::detect())).chain(narrow).collect();
-    for (seed, graph) in random_graphs(GRAPHS) {
+    for (seed, graph) in random_graphs(graph_count()) {
         let inputs = random_inputs(seed, &graph);
         let expected = run(&alone, seed, &graph, &inputs);
         for native in &others {
@@ -75,7 +72,7 @@ fn tolerance(dtype: DType) -> f64 {
 fn the_oracle_agrees() {
     let native = Native::new(1, Isa::detect()).with(Options { poison: true, ..Options::default() });
     let mut worst = 0.0f64;
-    for (seed, graph) in random_graphs(GRAPHS) {
+    for (seed, graph) in random_graphs(graph_count()) {
         let inputs = random_inputs(seed, &graph);
         let got = run(&native, seed, &graph, &inputs);
         let expected = evaluate(&graph, &inputs.iter().map(Array::from_host).collect::<Vec<_>>());
@@ -93,7 +90,7 @@ fn the_oracle_agrees() {
 fn plans_are_exact_and_tight() {
     let native = Native::new(1, Isa::detect());
     let (mut worst, mut arena, mut live) = (0.0f64, 0, 0);
-    for (seed, graph) in random_graphs(GRAPHS) {
+    for (seed, graph) in random_graphs(graph_count()) {
         for native in [native.clone(), native.unfused()] {
             let program = native.build(&graph).unwrap_or_else(|e| panic!("graph {seed}: {e}"));
             let report = check_plan(&program).unwrap_or_else(|e| panic!("graph {seed}: {e}\n{graph}"));

@@ -120,7 +120,14 @@ impl Axis {
             (low, high) = (low - room, high + room);
         }
         let step = round_step((high - low) / if whole { 8.0 } else { 4.0 });
-        let step = if whole { step.max(1.0) } else { step };
+        // Of the round steps from 1 on, only 2.5 is no whole number.
+        let step = if !whole {
+            step
+        } else if step.fract() == 0.0 {
+            step.max(1.0)
+        } else {
+            (2.0 * step).max(1.0).ceil()
+        };
         // The ends of a whole axis are its first and last value; others are rounded out to ticks.
         let (low, high) = if whole { (low, high) } else { ((low / step).floor() * step, (high / step).ceil() * step) };
         Axis { low, high, step, from, to }
@@ -174,6 +181,8 @@ mod tests {
         assert!(axis.low <= 0.12 && axis.high >= 0.91);
         let epochs = Axis::over([1.0, 3.0].into_iter(), 0.0, 100.0, true);
         assert_eq!(epochs.ticks().into_iter().map(|(v, _)| epochs.label(v)).collect::<Vec<_>>(), ["1", "2", "3"]);
+        let epochs = Axis::over([1.0, 20.0].into_iter(), 0.0, 100.0, true);
+        assert_eq!(epochs.ticks().into_iter().map(|(v, _)| epochs.label(v)).collect::<Vec<_>>(), ["5", "10", "15", "20"]);
     }
 
     #[test]

@@ -57,6 +57,12 @@ pub fn random_graph(seed: u64, options: &GraphOptions) -> Graph {
     b.finish().unwrap_or_else(|e| panic!("random graph {seed} is not valid: {e}"))
 }
 
+/// How many random graphs a test runs: 500, enough to reach every primitive in many surroundings, or the number in the environment
+/// variable `BACKPROP_RANDOM_GRAPHS`.
+pub fn graph_count() -> u64 {
+    std::env::var("BACKPROP_RANDOM_GRAPHS").ok().and_then(|n| n.parse().ok()).unwrap_or(500)
+}
+
 /// So many random graphs with their seeds, small ones first, so that the first to fail is a small one. Every fourth has values
 /// of more elements than kernels process at a time.
 pub fn random_graphs(count: u64) -> impl Iterator<Item = (u64, Graph)> {
