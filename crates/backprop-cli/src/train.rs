@@ -42,11 +42,14 @@ pub(crate) fn run(options: &TrainOptions) -> Result<(), Failure> {
             trainer.resume(&run)?;
             run
         }
-        // Made only now, so that a network that does not fit its data leaves no folder behind.
-        None => match &options.out {
-            Some(folder) => Run::create(folder, trainer.config())?,
-            None => Run::create_next(Path::new("runs"), &name, trainer.config())?,
-        },
+        None => {
+            // The folder is made only now: a network that fits neither its data nor the machine leaves none behind.
+            trainer.prepare()?;
+            match &options.out {
+                Some(folder) => Run::create(folder, trainer.config())?,
+                None => Run::create_next(Path::new("runs"), &name, trainer.config())?,
+            }
+        }
     };
     let mut view = view::choose(options.json);
     trainer.train(Some(&run), &mut |event| view.show(event))?;

@@ -6,6 +6,7 @@ pub mod events;
 mod files;
 pub mod init;
 pub mod loss;
+pub mod machine;
 pub mod metrics;
 pub mod nn;
 pub mod optim;

@@ -98,6 +98,20 @@ fn numbers_out_of_range() {
 }
 
 #[test]
+fn networks_larger_than_the_machine() {
+    refuses_change("larger_than_any_memory", "out_features = 8", "out_features = 4000000000000000000");
+    let place = Workplace::new();
+    place.write("model.toml", GOOD.replacen("out_features = 8", "out_features = 4000000000000", 1));
+    let output = place.run(&["train", "model.toml", "--out", "run"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("GiB is all that this machine or its container has; use a smaller train.batch_size"), "{said}");
+    assert!(!place.path("run").exists(), "a run folder was left behind");
+    let inspected = place.run(&["inspect", "model.toml"]);
+    assert_eq!(inspected.status.code(), Some(0), "what does not fit can still be inspected");
+}
+
+#[test]
 fn networks_that_do_not_fit() {
     refuses_change("shapes_do_not_fit", "type = \"relu\"", "type = \"conv2d\"\nout_channels = 4\nkernel_size = 3");
     refuses_change(

@@ -58,6 +58,9 @@ impl Builder {
         if self.state.borrow().graph.inputs.iter().any(|i| i.name == name) {
             self.fail("input", &[], format!("there is an input `{name}` already; names must be unique"));
         }
+        if let Err(message) = ty.check_size() {
+            return self.fail("input", &[ty], format!("`{name}`: {message}"));
+        }
         let node = self.push(Op::Input(InputOp { ty: ty.clone() }), Vec::new(), vec![ty], Location::caller());
         self.state.borrow_mut().graph.inputs.push(Input { name, role, node });
         self.tensor(ValueId { node, output: 0 })
@@ -116,7 +119,11 @@ impl Builder {
             let message = "an operand belongs to another graph; tensors of different builders cannot be mixed";
             return vec![self.fail_at(op.name(), &types, message.into(), location)];
         }
-        match op.infer(&types) {
+        let inferred = op.infer(&types).and_then(|outputs| {
+            outputs.iter().try_for_each(Type::check_size)?;
+            Ok(outputs)
+        });
+        match inferred {
             Ok(outputs) => {
                 let count = outputs.len() as u32;
                 let node = self.push(op, inputs.iter().map(|t| t.id()).collect(), outputs, location);

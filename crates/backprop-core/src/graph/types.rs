@@ -7,9 +7,9 @@ use std::{fmt, ops::Deref, str::FromStr};
 pub struct Shape(Vec<usize>);
 
 impl Shape {
-    /// Number of elements: the product of the extents, 1 for a scalar.
+    /// Number of elements: the product of the extents, 1 for a scalar. Saturates; a graph refuses such tensors.
     pub fn elements(&self) -> usize {
-        self.0.iter().product()
+        if self.0.contains(&0) { 0 } else { self.0.iter().fold(1, |n, &d| n.saturating_mul(d)) }
     }
 
     /// Row-major strides in elements.
@@ -119,7 +119,12 @@ impl Type {
 
     /// Size in bytes, without padding.
     pub fn bytes(&self) -> usize {
-        self.elements() * self.dtype.size()
+        self.elements().saturating_mul(self.dtype.size())
+    }
+
+    /// Refuses types that no memory can hold.
+    pub(crate) fn check_size(&self) -> Result<(), String> {
+        if self.bytes() <= isize::MAX as usize { Ok(()) } else { Err(format!("{self} is larger than any memory")) }
     }
 }
 

@@ -41,9 +41,28 @@ pub enum TrainError {
         /// Loss of the last step.
         loss: f64,
     },
+    /// The machine, or the container, is too small.
+    #[error(
+        "this needs {:.1} GiB ({:.1} GiB of parameters and optimizer state, {:.1} GiB for the intermediate values of a step), but \
+         {:.1} GiB is all that this machine or its container has; use a smaller train.batch_size or a smaller network \
+         (`backprop inspect` lists what each layer needs)",
+        gib(state.saturating_add(*arena)), gib(*state), gib(*arena), gib(*limit)
+    )]
+    Memory {
+        /// Bytes of parameters, optimizer state and statistics.
+        state: u64,
+        /// Bytes of intermediate values.
+        arena: u64,
+        /// Bytes there are.
+        limit: u64,
+    },
     /// The engine refused what it was given; a fault of this program.
     #[error(transparent)]
     Engine(#[from] backprop_core::Error),
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
 }
 
 impl TrainError {

@@ -80,7 +80,7 @@ impl Trainer<'_> {
         let Memory { arena, live, scratch, constants } = program.memory();
         let model = Sequential::from(self.config.layers.clone());
         let table = layer_table(&model, DType::F32, spec.x).map_err(|e| located(&self.config, e))?;
-        let state = self.store.bytes();
+        let state = self.state_bytes();
         Ok(Inspection {
             batch_size: rows,
             parameters: self.specs.iter().filter(|s| s.kind == StateKind::Parameter).map(|s| s.ty.elements()).sum(),

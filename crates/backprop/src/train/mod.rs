@@ -62,7 +62,7 @@ pub struct Trainer<'b> {
 }
 
 impl<'b> Trainer<'b> {
-    /// Loads the data, traces the network on them and gives the parameters their first values.
+    /// Loads the data and traces the network on them. Parameters get their first values when they are first needed.
     ///
     /// # Errors
     /// Data that cannot be read; a network, loss or optimizer that does not fit them: the message shows the line of the configuration.
@@ -75,10 +75,6 @@ impl<'b> Trainer<'b> {
         fit_output(&config, &mut task)?;
         let spec = task.batch_spec(task.batch_size());
         let specs = step.train(&spec).map_err(|e| located(&config, e))?.state;
-        let mut store = Store::new();
-        for (name, value) in initial_state(&specs, config.train.seed).map_err(|e| config.error_at("layers", e.to_string()))? {
-            store.insert(name, value);
-        }
         let identity = Identity { seed: config.train.seed, train_rows: task.rows(Part::Train), batch_size: task.batch_size() };
         let progress = Progress { identity, ..Progress::default() };
         let (training, evaluation, warnings) = (Vec::new(), Vec::new(), Vec::new());
@@ -89,7 +85,7 @@ impl<'b> Trainer<'b> {
             metric,
             backend,
             specs,
-            store,
+            store: Store::new(),
             training,
             evaluation,
             progress,
@@ -135,6 +131,7 @@ impl<'b> Trainer<'b> {
         if self.task.rows(part) == 0 {
             return Ok(None);
         }
+        self.initialise()?;
         let mut batches = self.task.sequence(part)?;
         let (mut rows, mut sums) = (Vec::new(), Sums::default());
         while batches.next_into(&mut rows) {
@@ -186,10 +183,38 @@ impl<'b> Trainer<'b> {
         let traced = if mode == Mode::Train { self.step.train(&spec) } else { self.step.evaluate(&spec) };
         let graph = traced.map_err(|e| located(&self.config, e))?.graph;
         let compiled = Compiled::new(self.backend, &graph, task::Batch::new(spec))?;
+        self.check_memory(compiled.memory().arena as u64)?;
         let list = if mode == Mode::Train { &mut self.training } else { &mut self.evaluation };
         list.push((rows, compiled));
         self.compile_seconds += clock.elapsed().as_secs_f64();
         Ok(())
+    }
+
+    /// Gives the tensors that live between steps their first values, unless they have values.
+    fn initialise(&mut self) -> Result<(), TrainError> {
+        if self.store.iter().next().is_some() {
+            return Ok(());
+        }
+        self.check_memory(0)?;
+        let values = initial_state(&self.specs, self.config.train.seed);
+        for (name, value) in values.map_err(|e| self.config.error_at("layers", e.to_string()))? {
+            self.store.insert(name, value);
+        }
+        Ok(())
+    }
+
+    /// Bytes of the tensors that live between steps.
+    fn state_bytes(&self) -> usize {
+        self.specs.iter().fold(0, |sum, spec| sum.saturating_add(spec.ty.bytes()))
+    }
+
+    /// Refuses what cannot fit before it is tried: running out of memory would end the process without a word.
+    fn check_memory(&self, arena: u64) -> Result<(), TrainError> {
+        let state = self.state_bytes() as u64;
+        match crate::machine::memory_limit() {
+            Some(limit) if state.saturating_add(arena) > limit => Err(TrainError::Memory { state, arena, limit }),
+            _ => Ok(()),
+        }
     }
 
     /// Replaces the tensors that `belongs` selects by those of the same names.
@@ -208,6 +233,7 @@ impl<'b> Trainer<'b> {
                 Some(_) => {}
             }
         }
+        self.initialise()?;
         tensors.into_iter().for_each(|(name, tensor)| self.store.insert(name, tensor));
         Ok(())
     }

@@ -58,7 +58,7 @@ impl Trainer<'_> {
     /// # Errors
     /// Too many steps in a row that are not finite; a run folder that cannot be written; data that cannot be read.
     pub fn train(&mut self, run: Option<&Run>, report: Report<'_>) -> Result<Summary, TrainError> {
-        self.compile_all()?;
+        self.prepare()?;
         report(&Event::Started(self.started(run)));
         for message in std::mem::take(&mut self.warnings) {
             report(&Event::Warning { message });
@@ -70,6 +70,16 @@ impl Trainer<'_> {
         let summary = self.finish(&mut session, report)?;
         report(&Event::Finished(summary.clone()));
         Ok(summary)
+    }
+
+    /// Does what can fail before training begins: compiles every step and gives the tensors that live between steps their first
+    /// values. [`train`](Trainer::train) does it too.
+    ///
+    /// # Errors
+    /// A network that does not fit its data, or the memory of the machine.
+    pub fn prepare(&mut self) -> Result<(), TrainError> {
+        self.compile_all()?;
+        self.initialise()
     }
 
     /// Compiles the steps for full batches and for what remains at the end of each part.
