@@ -1,6 +1,6 @@
 //! Plans of training steps of usual sizes: replayed by an account of memory of its own, at most 5 % above the largest live set.
 
-use backprop::prelude::*;
+use backprop::{config::Config, prelude::*, train::Trainer};
 use backprop_check::check_plan;
 use backprop_core::exec::native::Native;
 
@@ -80,4 +80,23 @@ fn a_recurrent_network() {
 fn a_deep_network() {
     let model = (0..100).fold(Sequential::new(), |m, _| m.push(Linear::new(32)).push(Tanh::new()));
     check("deep", model.push(Linear::new(10)), Type::new(DType::F32, [64, 32]), classes(64));
+}
+
+#[test]
+fn the_models_of_the_repository() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the repository has models") {
+        let path = entry.expect("readable").path();
+        let native = Native::default();
+        let trainer = Config::load(&path, &[]).map(|config| Trainer::new(config, &native));
+        let trainer = trainer.unwrap_or_else(|e| panic!("{e}")).unwrap_or_else(|e| panic!("{e}"));
+        let graph = trainer.graph(trainer.config().train.batch_size).unwrap_or_else(|e| panic!("{e}"));
+        let program = native.build(&graph).unwrap_or_else(|e| panic!("{e}"));
+        let report = check_plan(&program).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        println!("{}: {:.4} of the largest live set", path.display(), report.ratio());
+        assert!(report.ratio() <= 1.05, "{}: {report:?}", path.display());
+        count += 1;
+    }
+    assert!(count >= 5, "{count} models");
 }
