@@ -29,10 +29,10 @@ fn count(graph: &Graph, name: &str) -> usize {
 fn cse_merges_equal_operations_but_not_through_barriers() {
     let b = Builder::new();
     let x = b.input("x", Role::Data, f32s(&[3]));
-    let held = b.apply(backprop_core::op::Barrier {}, &[x])[0];
-    b.output("y", Role::Data, x.exp() + x.exp() + held.exp());
+    let hold = || b.apply(backprop_core::op::Barrier {}, &[x])[0];
+    b.output("y", Role::Data, x.exp() + x.exp() + hold().exp() + hold().exp());
     let graph = b.finish().unwrap();
-    assert_eq!(count(&run(Cse, &graph), "exponential"), 2);
+    assert_eq!(count(&run(Cse, &graph), "exponential"), 3);
 }
 
 #[test]
@@ -140,4 +140,19 @@ fn scans_that_carry_the_same_run_once() {
     let inlined = run(Cse, &run(Inline { keep: &[] }, &b.finish().unwrap()));
     assert_eq!(count(&inlined, "scan"), 3);
     assert_eq!(count(&run(MergeScans, &inlined), "scan"), 2);
+}
+
+#[test]
+fn scans_that_carry_other_values_stay_apart() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, f32s(&[4, 2]));
+    let init = b.zeros(f32s(&[2]));
+    let spec = ScanSpec { length: 4, reverse: false };
+    let (sum, _) = scan(&b, spec, &[], &[init], &[x], |_, c, s| (vec![c[0] + s[0]], vec![s[0]]));
+    let (alternating, _) = scan(&b, spec, &[], &[init], &[x], |_, c, s| (vec![s[0] - c[0]], vec![s[0]]));
+    let backwards = ScanSpec { reverse: true, ..spec };
+    let (reversed, _) = scan(&b, backwards, &[], &[init], &[x], |_, c, s| (vec![s[0] - c[0]], vec![s[0]]));
+    b.output("y", Role::Data, sum[0] + alternating[0] * 3.0 + reversed[0] * 5.0);
+    let graph = run(Cse, &b.finish().unwrap());
+    assert_eq!(count(&run(MergeScans, &graph), "scan"), 3);
 }
