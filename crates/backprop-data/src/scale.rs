@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{DataError, Dataset};
 
 /// How numbers are brought to a common range.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalise {
     /// As they are.

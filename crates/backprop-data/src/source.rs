@@ -18,7 +18,7 @@ use crate::{Classes, DataError, Dataset, Parts, embedded, idx, split, synthetic,
 /// assert!(matches!(source, Source::Text { sequence: 64, .. }));
 /// # Ok::<(), toml::de::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "source", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Source {
     /// Fashion-MNIST, embedded: see [`fashion`](crate::fashion).
@@ -90,7 +90,7 @@ pub enum Source {
 }
 
 /// IDX files of one data set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdxFiles {
     /// Images or other inputs of the training part.

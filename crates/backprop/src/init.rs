@@ -14,7 +14,7 @@ const TRUNCATED_STD: f64 = 0.879_625_661_034_239_8;
 /// First values of a parameter. In TOML a word (`"he_normal"`) or a table (`{ normal = { std = 0.02 } }`).
 ///
 /// Fans are those of PyTorch's layouts: of `[out, in, field…]` the fan-in is in·field and the fan-out out·field.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Init {
     /// 0.

@@ -41,7 +41,7 @@ pub trait Loss: Debug + Send + Sync {
 }
 
 /// The library's losses, told apart by `type` in TOML.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LossSpec {
     /// [`CrossEntropy`]
@@ -76,7 +76,7 @@ impl Loss for LossSpec {
 
 /// Cross-entropy of logits `[.., classes]` against class indices `[..]`. An index that is neither a class nor `ignore_index`
 /// makes the loss NaN, so that no update is made.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CrossEntropy {
     /// Positions with this target count neither in the sum nor in the weight.
@@ -204,7 +204,7 @@ impl Loss for CrossEntropy {
 }
 
 /// Squared error; the weight is the number of elements.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mse {}
 
@@ -226,7 +226,7 @@ impl Loss for Mse {
 }
 
 /// Binary cross-entropy of logits against probabilities of the same shape; the weight is the number of elements.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BceWithLogits {
     /// Factor on the loss of positive targets.

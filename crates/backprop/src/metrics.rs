@@ -15,7 +15,7 @@ pub trait Metric: Debug + Send + Sync {
 }
 
 /// The library's metrics, told apart by `type` in TOML.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum MetricSpec {
     /// [`Accuracy`]
@@ -46,7 +46,7 @@ impl Metric for MetricSpec {
 }
 
 /// Share of positions whose largest output is that of the target class: outputs `[.., classes]`, targets `[..]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Accuracy {
     /// Positions with this target do not count.
@@ -81,7 +81,7 @@ impl Metric for Accuracy {
 }
 
 /// Squared error per element.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeanSquaredError {}
 

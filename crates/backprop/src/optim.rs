@@ -53,7 +53,7 @@ pub trait Optimizer: Debug + Send + Sync {
 }
 
 /// The library's optimizers, told apart by `type` in TOML.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OptimizerSpec {
     /// [`GradientDescent`]
@@ -112,7 +112,7 @@ fn below_one(name: &str, value: f64) -> Result<(), String> {
 }
 
 /// p − rate·gradient: meant for the whole training set as one batch.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GradientDescent {
     /// Learning rate.
@@ -145,7 +145,7 @@ impl Optimizer for GradientDescent {
 }
 
 /// Stochastic gradient descent with (Nesterov's) momentum and weight decay, as PyTorch's `SGD`.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sgd {
     /// Learning rate.
@@ -241,7 +241,7 @@ impl Optimizer for Sgd {
 macro_rules! adaptive {
     ($($(#[$doc:meta])* $optimizer:ident, $decay:expr, $update:path;)*) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct $optimizer {
             /// Learning rate.

@@ -13,7 +13,7 @@ pub struct Rates {
 }
 
 /// How the learning rate changes during training, told apart by `type` in TOML.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Schedule {
     /// [`Constant`]
@@ -25,7 +25,7 @@ pub enum Schedule {
 }
 
 /// The optimizer's rate throughout, after a warm-up if there is one.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Constant {
     /// Steps during which the rate rises linearly.
@@ -37,7 +37,7 @@ pub struct Constant {
 }
 
 /// From the optimizer's rate down to a least one along half a cosine: Loshchilov and Hutter, "SGDR".
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cosine {
     /// The rate at the end.
@@ -52,7 +52,7 @@ pub struct Cosine {
 }
 
 /// Up to the optimizer's rate and down again, with momentum the other way round: Smith and Topin, "Super-Convergence".
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OneCycle {
     /// Share of the steps during which the rate rises.
@@ -72,7 +72,7 @@ pub struct OneCycle {
 }
 
 /// Shape of a transition.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Anneal {
     /// Half a cosine.

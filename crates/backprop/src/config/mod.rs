@@ -41,7 +41,7 @@ use std::{path, sync::Arc};
 use toml::{Table, Value};
 
 /// A training run: data, network, loss, optimizer, schedule, training.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Config {
     /// Where the data come from.
     pub data: DataConfig,

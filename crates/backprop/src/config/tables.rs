@@ -4,7 +4,7 @@ use backprop_data::{Normalise, Source};
 use serde::{Deserialize, Serialize};
 
 /// `[data]`: where the data come from and how they are split and scaled.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct DataConfig {
     /// The source with its settings, told apart by the key `source`.
     #[serde(flatten)]
@@ -15,7 +15,7 @@ pub struct DataConfig {
 }
 
 /// Settings of `[data]` that every source has.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataOptions {
     /// Share of the training part that is split off for validation; 0 is none.
@@ -41,7 +41,7 @@ impl Default for DataOptions {
 }
 
 /// `[train]`: how long, in which portions and how safely.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// Passes over the training part.

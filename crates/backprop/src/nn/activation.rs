@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! activations {
     ($($(#[$doc:meta])* $layer:ident => $function:expr;)*) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct $layer {}
 
@@ -35,7 +35,7 @@ activations! {
 }
 
 /// How Φ, the normal distribution function in GELU, is formed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GeluApproximation {
     /// By the error function.
@@ -46,7 +46,7 @@ pub enum GeluApproximation {
 }
 
 /// x·Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel, "Gaussian Error Linear Units").
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gelu {
     /// How Φ is formed.
@@ -78,7 +78,7 @@ impl Layer for Gelu {
 macro_rules! over_a_dimension {
     ($($(#[$doc:meta])* $layer:ident => $function:path;)*) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct $layer {
             /// Dimension; negative counts from the end.

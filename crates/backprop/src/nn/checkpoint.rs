@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// A layer whose intermediate values are computed again in the backward pass instead of being kept. Names of parameters and every
 /// value are those of the layer alone. Chen et al., "Training Deep Nets with Sublinear Memory Cost".
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
     /// The layer.

@@ -3,7 +3,7 @@ use backprop_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Layers one after the other. Children are named `layers.0`, `layers.1`, … or `layers.NAME`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sequential {
     /// The layers in order.
@@ -45,7 +45,7 @@ impl Layer for Sequential {
 }
 
 /// `body(x) + shortcut(x)`. Children are named `body.layers.0`, … and `shortcut.layers.0`, ….
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Residual {
     /// The layers of the body in order.

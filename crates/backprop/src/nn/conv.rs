@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Two-dimensional convolution of channel-last images: `[N, H, W, in]` to `[N, H', W', out]`.
 /// Parameters `weight` `[out, in / groups, kh, kw]`, `bias` `[out]`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Conv2d {
     /// Number of result channels.

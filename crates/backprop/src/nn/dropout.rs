@@ -3,7 +3,7 @@ use backprop_core::{Tensor, random};
 use serde::{Deserialize, Serialize};
 
 /// While training, sets each element to 0 with probability `p` and scales the others by 1/(1 − p). The identity in evaluation.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dropout {
     /// Probability of dropping, in [0, 1].

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Rows of a table by index: integers `[..]` to `[.., embedding_dim]`. Parameter `weight` `[num_embeddings, embedding_dim]`.
 /// An index outside the table takes the nearest row.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Embedding {
     /// Number of rows.

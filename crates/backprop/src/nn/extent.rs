@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Height and width: one number for both, or `[height, width]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged, expecting = "expected a whole number, or two as [height, width]")]
 pub enum Pair {
     /// The same for both.
@@ -42,7 +42,7 @@ impl From<[usize; 2]> for Pair {
 }
 
 /// Zeros around an image: a number, `[height, width]`, `"same"` or `"valid"`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged, expecting = "expected a whole number, two as [height, width], \"same\" or \"valid\"")]
 pub enum Padding {
     /// Zeros on each side.
@@ -52,7 +52,7 @@ pub enum Padding {
 }
 
 /// Padding by name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NamedPadding {
     /// As much as keeps the extent; needs stride 1. Where it is odd, the larger half stands after the image.

@@ -3,7 +3,7 @@ use backprop_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Order of the elements of a flattened image.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FlattenOrder {
     /// Channel, height, width: PyTorch's, so that a linear layer's imported weight fits.
@@ -14,7 +14,7 @@ pub enum FlattenOrder {
 }
 
 /// All dimensions but the first as one: `[N, ..]` to `[N, F]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flatten {
     /// Order of the elements of images (inputs of four dimensions); others keep theirs.

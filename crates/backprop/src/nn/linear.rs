@@ -4,7 +4,7 @@ use backprop_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// `y = x·Wᵀ + b` on the last dimension: `[.., in]` to `[.., out]`. Parameters `weight` `[out, in]`, `bias` `[out]`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Linear {
     /// Extent of the result's last dimension.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Long short-term memory over `[N, T, F]`, from zero states: every hidden state `[N, T, H]`, or the last `[N, H]`.
 /// Parameters of layer k: `weight_ih_lk` `[4H, in]`, `weight_hh_lk` `[4H, H]`, `bias_ih_lk`, `bias_hh_lk` `[4H]`, gates in the order
 /// input, forget, cell, output. Hochreiter and Schmidhuber, "Long Short-Term Memory"; gates as PyTorch defines them.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lstm {
     /// Extent of the hidden state.

@@ -14,7 +14,7 @@ fn default_momentum() -> f64 {
 /// Normalises each channel (last dimension of `[N, C]`, `[N, T, C]` or `[N, H, W, C]`) over all other dimensions: by the batch's mean
 /// and variance while training, by running ones in evaluation. Parameters `weight`, `bias`; statistics `running_mean`,
 /// `running_var` (unbiased), all `[C]`. Ioffe and Szegedy, "Batch Normalization".
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNorm {
     /// Added to the variance.
@@ -90,7 +90,7 @@ impl Layer for BatchNorm {
 
 /// Normalises over the last dimensions. Parameters `weight`, `bias` of the shape of those dimensions.
 /// Ba, Kiros and Hinton, "Layer Normalization".
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LayerNorm {
     /// Extents of the dimensions normalised over; the last one unless given.

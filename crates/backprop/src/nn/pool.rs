@@ -6,7 +6,7 @@ use backprop_core::{
 use serde::{Deserialize, Serialize};
 
 /// Largest value of each window, per channel: `[N, H, W, C]` to `[N, H', W', C]`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaxPool2d {
     /// Extent of the window.
@@ -48,7 +48,7 @@ impl Layer for MaxPool2d {
 }
 
 /// Mean of each window, per channel: `[N, H, W, C]` to `[N, H', W', C]`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AvgPool2d {
     /// Extent of the window.
@@ -110,7 +110,7 @@ impl Layer for AvgPool2d {
 }
 
 /// Mean over height and width: `[N, H, W, C]` to `[N, C]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GlobalAvgPool {}
 

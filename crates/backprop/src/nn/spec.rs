@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc};
 macro_rules! layers {
     ($($variant:ident($name:literal)),* $(,)?) => {
         /// Any layer: one of the library's, told apart by `type` in TOML, or one of the user's.
-        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(tag = "type", rename_all = "snake_case")]
         pub enum AnyLayer {
             $(#[doc = concat!("[`", stringify!($variant), "`]")] #[serde(rename = $name)] $variant($variant),)*
@@ -89,7 +89,7 @@ impl Layer for Box<dyn Layer> {
 }
 
 /// A layer in a list, with a name of its own instead of its number if it has one.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct LayerSpec {
     /// Takes the place of the number in parameter names: `layers.NAME.weight`. No dots.
     #[serde(skip_serializing_if = "Option::is_none")]
