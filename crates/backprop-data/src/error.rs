@@ -285,4 +285,46 @@ pub enum DataError {
         /// The setting missing.
         missing: &'static str,
     },
+    /// A source has no column for a use.
+    #[error("{data} has no column for the {what}; name one with data.{what}")]
+    NoColumnFor {
+        /// Data set.
+        data: String,
+        /// `input` or `target`.
+        what: &'static str,
+    },
+    /// The logarithm of targets is taken of the columns of tables only.
+    #[error("{data}: normalize_target = \"log\" is for the columns of tables and series")]
+    LogTarget {
+        /// Data set.
+        data: String,
+    },
+    /// Prediction was handed another kind of input than the model reads.
+    #[error("this model reads {needed}, {found} was given")]
+    RawKind {
+        /// What the model reads.
+        needed: &'static str,
+        /// What was given.
+        found: &'static str,
+    },
+    /// Texts that are predicted together have different lengths, or one is empty.
+    #[error("{data}: the text has {found} tokens, {expected} are needed: texts predicted together have one length of at least 1")]
+    TextLength {
+        /// Which text.
+        data: String,
+        /// Its tokens.
+        found: usize,
+        /// Tokens of the first text.
+        expected: usize,
+    },
+    /// A line should hold numbers.
+    #[error("{data}, line {line}: {found:?} is not a number; give numbers separated by commas or spaces, or an IDX file")]
+    NotNumber {
+        /// File.
+        data: String,
+        /// Line, from 1.
+        line: usize,
+        /// What stands there.
+        found: String,
+    },
 }

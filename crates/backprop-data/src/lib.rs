@@ -13,7 +13,7 @@
 //! use std::path::Path;
 //!
 //! # fn main() -> Result<(), backprop_data::DataError> {
-//! let parts = Source::Digits {}.load(Path::new("."))?.with_validation(0.1, 42)?;
+//! let parts = Source::Digits {}.parts(Path::new("."))?.with_validation(0.1, 42)?;
 //! let train = &parts.train;
 //! let (image, label) = (train.column("image")?, train.column("label")?);
 //! let scale = Scale::fit(train.as_ref(), image, Normalise::Global)?;
@@ -32,11 +32,13 @@
 //! ```
 
 mod batches;
+pub mod coding;
 mod column;
 mod dataset;
 mod embedded;
 mod error;
 pub mod idx;
+mod load;
 mod memory;
 mod open;
 mod order;
@@ -52,6 +54,7 @@ pub use column::{BatchType, Classes, Column, Kind, Role, Values};
 pub use dataset::{Dataset, Subset};
 pub use embedded::{digits, fashion, shakespeare};
 pub use error::DataError;
+pub use load::{LoadError, LoadOptions, Loaded, NormaliseTarget};
 pub use memory::InMemory;
 pub use order::Order;
 pub use parts::Parts;

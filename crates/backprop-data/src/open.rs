@@ -82,6 +82,11 @@ impl<'a> Input<'a> {
     }
 }
 
+/// All bytes of a file, as they are.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|e| io_error(&path.display().to_string(), e))
+}
+
 fn io_error(name: &str, source: io::Error) -> DataError {
     let file = name.into();
     DataError::Io { file, source }

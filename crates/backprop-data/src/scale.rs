@@ -165,6 +165,15 @@ impl Scale {
         Ok(())
     }
 
+    /// Brings scaled values back: `x = y / factor + shift`. Entry `j` of the values uses entry `j mod n`.
+    pub fn undo(&self, values: &mut [f32]) {
+        for part in values.chunks_mut(self.shift.len()) {
+            for ((v, s), f) in part.iter_mut().zip(&self.shift).zip(&self.factor) {
+                *v = *v / f + s;
+            }
+        }
+    }
+
     /// Prepares the scale for samples of `elements` values.
     pub(crate) fn tiles(&self, elements: usize) -> Result<Tiles<'_>, DataError> {
         self.check_fits(elements)?;

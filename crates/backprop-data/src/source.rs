@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Classes, DataError, Dataset, Parts, embedded, idx, split, synthetic, text};
+use crate::{Classes, DataError, Dataset, LoadError, LoadOptions, Loaded, Parts, embedded, idx, split, synthetic, text};
 
 /// A data source: the Rust value and the `[data]` table of a configuration are one definition,
 /// told apart by the key `source`. Unknown keys are refused, which serde does for variants with
@@ -124,13 +124,32 @@ fn default_test() -> f64 {
 }
 
 impl Source {
-    /// Reads the data. Relative paths are taken from `base`, the folder of the configuration.
+    /// Reads the data, splits them, and measures on the training part how they are encoded.
+    ///
+    /// # Errors
+    /// Files that are missing, damaged or do not fit together, settings out of range; with the key of `[data]` at fault.
+    pub fn load(&self, options: &LoadOptions) -> Result<Loaded, LoadError> {
+        Loaded::from_parts(self.parts(options.base)?, options)
+    }
+
+    /// The paths that the source names, for making relative ones absolute.
+    pub fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Source::Text { path, .. } => vec![path],
+            Source::Idx(IdxFiles { images, labels, test_images, test_labels, .. }) => {
+                [Some(images), Some(labels), test_images.as_mut(), test_labels.as_mut()].into_iter().flatten().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Reads a source whose columns hold what the network reads, up to a scale. Relative paths are taken from `base`.
     /// The test part does not depend on a run's seed; a validation part is split off by
     /// [`Parts::with_validation`].
     ///
     /// # Errors
     /// Files that are missing, damaged or do not fit together, settings out of range.
-    pub fn load(&self, base: &Path) -> Result<Parts, DataError> {
+    pub fn parts(&self, base: &Path) -> Result<Parts, DataError> {
         match self {
             Source::Fashion {} => embedded::fashion(),
             Source::Digits {} => embedded::digits(),

@@ -105,6 +105,22 @@ pub(crate) fn decode(mut input: Input) -> Result<String, DataError> {
     Ok(text.replace("\r\n", "\n"))
 }
 
+/// The numbers of a text, separated by commas, semicolons or white space; `name` stands in messages.
+///
+/// # Errors
+/// Damaged gzip data, a text that is empty or not UTF-8, a word that is not a number.
+pub(crate) fn numbers(name: &str, bytes: &[u8]) -> Result<Vec<f32>, DataError> {
+    let text = decode(Input::bytes(name, bytes)?)?;
+    let mut numbers = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        for word in line.split([',', ';', ' ', '\t']).filter(|w| !w.is_empty()) {
+            let not_number = |_| DataError::NotNumber { data: name.into(), line: i + 1, found: word.into() };
+            numbers.push(word.parse().map_err(not_number)?);
+        }
+    }
+    Ok(numbers)
+}
+
 /// Windows over a text, for learning to predict each next character.
 ///
 /// Row `i` has the columns `input` and `target`, both of shape `[sequence]`: the characters from

@@ -8,7 +8,7 @@ use crate::{gzip, idx_file};
 fn load(source: &str, base: &Path) -> Result<Parts, String> {
     let source: Source = toml::from_str(source).map_err(|e| e.message().to_string())?;
     let folder = format!("{}/", base.display());
-    source.load(base).map_err(|e| e.to_string().replace(&folder, ""))
+    source.parts(base).map_err(|e| e.to_string().replace(&folder, ""))
 }
 
 fn class_counts(data: &dyn Dataset) -> Vec<usize> {

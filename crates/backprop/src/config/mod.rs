@@ -215,14 +215,5 @@ fn absolute_paths(source: &mut Source, base: &path::Path) {
             *p = absolute;
         }
     };
-    match source {
-        Source::Text { path, .. } => fix(path),
-        Source::Idx(files) => {
-            [Some(&mut files.images), Some(&mut files.labels), files.test_images.as_mut(), files.test_labels.as_mut()]
-                .into_iter()
-                .flatten()
-                .for_each(fix);
-        }
-        _ => {}
-    }
+    source.paths_mut().into_iter().for_each(fix);
 }

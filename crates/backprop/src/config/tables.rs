@@ -1,6 +1,6 @@
 //! The tables `[data]` and `[train]`.
 
-use backprop_data::{Normalise, Source};
+use backprop_data::{Normalise, NormaliseTarget, Source};
 use serde::{Deserialize, Serialize};
 
 /// `[data]`: where the data come from and how they are split and scaled.
@@ -22,7 +22,9 @@ pub struct DataOptions {
     pub validation: f64,
     /// How numbers are brought to a common range, measured on the training part without validation.
     pub normalize: Normalise,
-    /// The column the network reads; without it the source's own.
+    /// How numeric targets are brought to a common range; metrics and predictions are in the original unit.
+    pub normalize_target: NormaliseTarget,
+    /// The column the network reads; without it the source's own. For tables: columns separated by commas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
     /// The column the loss compares with; the input itself for an autoencoder. Without it the source's own.
@@ -31,12 +33,18 @@ pub struct DataOptions {
 }
 
 impl DataOptions {
-    pub(crate) const KEYS: [&str; 4] = ["validation", "normalize", "input", "target"];
+    pub(crate) const KEYS: [&str; 5] = ["validation", "normalize", "normalize_target", "input", "target"];
 }
 
 impl Default for DataOptions {
     fn default() -> DataOptions {
-        DataOptions { validation: 0.1, normalize: Normalise::Global, input: None, target: None }
+        DataOptions {
+            validation: 0.1,
+            normalize: Normalise::Global,
+            normalize_target: NormaliseTarget::Auto,
+            input: None,
+            target: None,
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use crate::{
     step::BatchSpec,
 };
 use backprop_core::{DType, HostTensor, Type};
-use backprop_data::{BatchType, Batches, Column, DataError, Dataset, Kind, Order, Parts, Remainder, Role, Scale};
+use backprop_data::{
+    BatchType, Batches, Column, Dataset, Kind, LoadOptions, Loaded, Order, Parts, Remainder, Scale, coding::Coding,
+};
 use std::{path::Path, sync::Arc};
 
 /// A part of the data.
@@ -30,6 +32,8 @@ pub struct Task {
     /// Shape of one row's target.
     target_shape: Vec<usize>,
     batch_size: usize,
+    coding: Coding,
+    findings: Vec<String>,
 }
 
 impl Task {
@@ -38,33 +42,24 @@ impl Task {
     /// # Errors
     /// Data that cannot be read, columns that are not there.
     pub fn load(config: &Config) -> Result<Task, TrainError> {
-        let located = |error: DataError| TrainError::from(config.error_at("data.source", error.to_string()));
         let options = &config.data.options;
-        // Paths of a configuration read from a file are absolute by now.
-        let parts = config.data.source.load(Path::new("")).map_err(located)?;
-        let parts = parts
-            .with_validation(options.validation, config.train.seed)
-            .map_err(|e| config.error_at("data.validation", e.to_string()))?;
-        let find = |key: &str, name: &Option<String>, role: Role| match name {
-            Some(name) => parts.train.column(name).map_err(|e| config.error_at(key, e.to_string())),
-            None => parts.train.columns().iter().position(|c| c.role == role).ok_or_else(|| {
-                config.error_at("data.source", format!("the data have no column for the {}; name one", &key[5..]))
-            }),
+        let options = LoadOptions {
+            // Paths of a configuration read from a file are absolute by now.
+            base: Path::new(""),
+            validation: options.validation,
+            seed: config.train.seed,
+            normalize: options.normalize,
+            normalize_target: options.normalize_target,
+            input: options.input.as_deref(),
+            target: options.target.as_deref(),
         };
-        let (input, target) =
-            (find("data.input", &options.input, Role::Input)?, find("data.target", &options.target, Role::Target)?);
-        let numbers = |column: usize| parts.train.columns()[column].kind == Kind::Number;
-        let scale = if numbers(input) {
-            Scale::fit(&*parts.train, input, options.normalize).map_err(located)?
-        } else {
-            Scale::identity()
-        };
-        // An autoencoder's target is its input as the network sees it; a quantity to be predicted keeps its unit.
-        let target_scale = if target == input { scale.clone() } else { Scale::identity() };
+        let loaded = config.data.source.load(&options);
+        let loaded = loaded.map_err(|e| config.error_at(&format!("data.{}", e.key), e.error.to_string()))?;
+        let Loaded { parts, input, target, scale, target_scale, coding, findings } = loaded;
         let all = matches!(config.optimizer, OptimizerSpec::GradientDescent(_));
         let batch_size = if all { parts.train.len() } else { config.train.batch_size.min(parts.train.len()) };
         let target_shape = parts.train.columns()[target].shape.clone();
-        let task = Task { parts, input, target, scale, target_scale, target_shape, batch_size };
+        let task = Task { parts, input, target, scale, target_scale, target_shape, batch_size, coding, findings };
         task.check_vocabulary(config)?;
         Ok(task)
     }
@@ -84,6 +79,16 @@ impl Task {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How raw input becomes what the network reads, and its output what people read.
+    pub fn coding(&self) -> &Coding {
+        &self.coding
+    }
+
+    /// What was found in the data that a person should know.
+    pub fn findings(&self) -> &[String] {
+        &self.findings
     }
 
     /// Number of classes or tokens that the network must tell apart; `None` if the target is numbers.
