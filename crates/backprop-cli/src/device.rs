@@ -5,20 +5,17 @@ use crate::{
     failure::Failure,
     output,
 };
-use backprop::core::{
-    Isa,
-    exec::{Backend, native::Native},
+use backprop::{
+    core::{
+        Isa,
+        exec::{Backend, native::Native},
+    },
+    machine,
 };
-use std::{num::NonZeroUsize, thread};
-
-/// Threads this process may use: cores, less what its control group withholds.
-fn available() -> usize {
-    thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
 
 /// The number of threads asked for on the command line, else in the configuration, else all there are.
 pub(crate) fn threads(options: &DeviceOptions, configured: Option<usize>) -> usize {
-    options.threads.or(configured).unwrap_or_else(available)
+    options.threads.or(configured).unwrap_or_else(machine::threads)
 }
 
 /// The backend that was asked for.
@@ -41,7 +38,7 @@ fn names() -> Vec<&'static str> {
 
 /// `backprop devices`.
 pub(crate) fn run(options: &DevicesOptions) -> Result<(), Failure> {
-    let (threads, isa) = (available(), Isa::detect());
+    let (threads, isa) = (machine::threads(), Isa::detect());
     let description = Native::new(threads, isa).describe();
     if options.json {
         output::json(&serde_json::json!({

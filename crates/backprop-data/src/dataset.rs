@@ -34,6 +34,11 @@ pub trait Dataset: Send + Sync {
     /// As [`fill_f32`](Dataset::fill_f32), and a column of real numbers.
     fn fill_i32(&self, column: usize, rows: &[usize], out: &mut [i32]) -> Result<(), DataError>;
 
+    /// Whether filling is nothing but copying and scaling values that are in memory.
+    fn in_memory(&self) -> bool {
+        false
+    }
+
     /// Whether there are no rows.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -120,6 +125,10 @@ impl Dataset for Subset {
 
     fn columns(&self) -> &[Column] {
         self.base.columns()
+    }
+
+    fn in_memory(&self) -> bool {
+        self.base.in_memory()
     }
 
     fn fill_f32(&self, column: usize, rows: &[usize], scale: &Scale, out: &mut [f32]) -> Result<(), DataError> {

@@ -189,6 +189,10 @@ impl Dataset for InMemory {
         &self.columns
     }
 
+    fn in_memory(&self) -> bool {
+        true
+    }
+
     fn fill_f32(&self, column: usize, rows: &[usize], scale: &Scale, out: &mut [f32]) -> Result<(), DataError> {
         checked_elements(self, column, rows.len(), out.len())?;
         match self.stored[column].values.as_ref() {

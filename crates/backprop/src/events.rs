@@ -128,6 +128,9 @@ pub struct Epoch {
     pub best: bool,
     /// Duration of the training steps and the validation, in seconds.
     pub seconds: f64,
+    /// Of these, the seconds in which a training step waited for its batch.
+    #[serde(default)]
+    pub data_seconds: f64,
     /// Rows trained on per second.
     pub rows_per_second: f64,
 }

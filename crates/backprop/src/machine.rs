@@ -1,6 +1,12 @@
 //! What the machine, or the container on it, lets a process have.
 
-use std::{fs, path::Path};
+use std::{fs, num::NonZeroUsize, path::Path, thread};
+
+/// Threads that run at once in this process at most: the machine's, less what the affinity of the process and the quota of its control
+/// group withhold.
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
 
 /// Bytes of memory this process can have at most: the machine's, or the limit of its control group if that is lower. `None` where the
 /// system does not say.

@@ -41,7 +41,7 @@ const ROWS: &[(&str, &[&str], Range)] = &[
     ("schedule", &["min_learning_rate"], Range::NotNegative),
     ("train", &["epochs", "batch_size", "threads", "checkpoint_every_steps", "max_nonfinite_steps"], Range::Count),
     ("train", &["clip_norm", "checkpoint_every_seconds"], Range::Positive),
-    ("train", &["seed"], Range::Whole),
+    ("train", &["seed", "loader_threads"], Range::Whole),
 ];
 
 /// Checks every number of the tree: finite, and in the range of its key.

@@ -64,6 +64,10 @@ pub struct TrainConfig {
     /// Threads; all that the process may use if not given. The result does not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// Threads that read and decode batches ahead of the step; chosen by the kind of data if not given. The result does not
+    /// depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loader_threads: Option<usize>,
     /// Keep the weights of the epoch that did best on validation instead of the last.
     pub keep_best: bool,
     /// Steps between checkpoints, beside those by time.
@@ -83,6 +87,7 @@ impl Default for TrainConfig {
             clip_norm: None,
             seed: 0,
             threads: None,
+            loader_threads: None,
             keep_best: true,
             checkpoint_every_steps: None,
             checkpoint_every_seconds: 60.0,

@@ -56,6 +56,9 @@ pub enum TrainError {
         /// Bytes there are.
         limit: u64,
     },
+    /// A decoder failed without saying why; a fault of this program.
+    #[error("reading the data failed inside this program; the message above says where; please report it with the file")]
+    Loader,
     /// The engine refused what it was given; a fault of this program.
     #[error(transparent)]
     Engine(#[from] backprop_core::Error),
@@ -68,7 +71,7 @@ fn gib(bytes: u64) -> f64 {
 impl TrainError {
     /// Whether the cause is what was handed in (configuration, data, files) and not the course of training or this program.
     pub fn is_input(&self) -> bool {
-        !matches!(self, TrainError::Diverged { .. } | TrainError::Engine(_))
+        !matches!(self, TrainError::Diverged { .. } | TrainError::Engine(_) | TrainError::Loader)
     }
 }
 

@@ -4,7 +4,9 @@
 //! the run's seed and the step, so a run that goes on from a checkpoint ends with the same bits as one that was never interrupted.
 
 mod error;
+mod feed;
 mod inspect;
+mod loader;
 mod program;
 mod progress;
 mod session;
@@ -29,8 +31,11 @@ use backprop_core::{
     DType, Error, Graph, HostTensor,
     exec::{Backend, Store},
 };
+use feed::Pass;
+use loader::Loader;
 use program::Compiled;
 use progress::{Identity, Progress, Sums};
+use std::sync::Arc;
 
 /// A run in memory: data, programs, the tensors that live between steps, and where training stands.
 ///
@@ -50,6 +55,7 @@ pub struct Trainer<'b> {
     step: Step,
     metric: &'static str,
     backend: &'b dyn Backend,
+    loader: Loader,
     specs: Vec<StateSpec>,
     store: Store,
     /// Compiled steps by batch size: the full one and the remainder.
@@ -73,6 +79,7 @@ impl<'b> Trainer<'b> {
         let mut task = Task::load(&config)?;
         let (step, metric) = step_of(&config);
         fit_output(&config, &mut task)?;
+        let loader = Loader::new(Arc::clone(task.feed()), loader_threads(&config, &task));
         let spec = task.batch_spec(task.batch_size());
         let specs = step.train(&spec).map_err(|e| located(&config, e))?.state;
         let identity = Identity { seed: config.train.seed, train_rows: task.rows(Part::Train), batch_size: task.batch_size() };
@@ -84,6 +91,7 @@ impl<'b> Trainer<'b> {
             step,
             metric,
             backend,
+            loader,
             specs,
             store: Store::new(),
             training,
@@ -132,13 +140,12 @@ impl<'b> Trainer<'b> {
             return Ok(None);
         }
         self.initialise()?;
-        let mut batches = self.task.sequence(part)?;
-        let (mut rows, mut sums) = (Vec::new(), Sums::default());
-        while batches.next_into(&mut rows) {
-            self.compile(Mode::Evaluate, rows.len())?;
-            let compiled = find(&mut self.evaluation, rows.len())?;
-            self.task.fill(part, &rows, &mut compiled.batch)?;
-            sums.add(&compiled.run(&mut self.store, None)?, rows.len());
+        self.compile_for(part, Mode::Evaluate)?;
+        let mut sums = Sums::default();
+        self.loader.begin(Pass { part, shuffled: None, position: 0 })?;
+        while let Some(batch) = self.loader.next()? {
+            let compiled = find(&mut self.evaluation, batch.rows)?;
+            sums.add(&compiled.run(&mut self.store, batch, None)?, batch.rows);
         }
         Ok(Some(sums.score()))
     }
@@ -172,6 +179,17 @@ impl<'b> Trainer<'b> {
         Ok(traced.graph)
     }
 
+    /// Compiles the step for the full batches of a part and for what remains at its end.
+    fn compile_for(&mut self, part: Part, mode: Mode) -> Result<(), TrainError> {
+        let (full, rows) = (self.task.batch_size(), self.task.rows(part));
+        for size in [full.min(rows), rows % full] {
+            if size > 0 {
+                self.compile(mode, size)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Compiles the step for batches of `rows` rows, unless it is compiled.
     fn compile(&mut self, mode: Mode, rows: usize) -> Result<(), TrainError> {
         let list = if mode == Mode::Train { &self.training } else { &self.evaluation };
@@ -182,7 +200,7 @@ impl<'b> Trainer<'b> {
         let spec = self.task.batch_spec(rows);
         let traced = if mode == Mode::Train { self.step.train(&spec) } else { self.step.evaluate(&spec) };
         let graph = traced.map_err(|e| located(&self.config, e))?.graph;
-        let compiled = Compiled::new(self.backend, &graph, task::Batch::new(spec))?;
+        let compiled = Compiled::new(self.backend, &graph)?;
         self.check_memory(compiled.memory().arena as u64)?;
         let list = if mode == Mode::Train { &mut self.training } else { &mut self.evaluation };
         list.push((rows, compiled));
@@ -266,6 +284,13 @@ fn step_of(config: &Config) -> (Step, &'static str) {
         LossSpec::Mse(_) => (step.metric(MeanSquaredError {}), "mse"),
         LossSpec::BceWithLogits(_) => (step, "loss"),
     }
+}
+
+/// Threads that fill batches: none where that is nothing but copying, else by default half of those that compute, at least one.
+fn loader_threads(config: &Config, task: &Task) -> usize {
+    let default =
+        || if task.feed().is_copy() { 0 } else { config.train.threads.unwrap_or_else(crate::machine::threads).div_ceil(2) };
+    config.train.loader_threads.unwrap_or_else(default)
 }
 
 /// An error of tracing at the line of the layer it happened in.

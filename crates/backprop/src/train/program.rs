@@ -1,14 +1,13 @@
-use super::{TrainError, task::Batch};
+use super::{TrainError, feed::Batch};
 use crate::step;
 use backprop_core::{
     Graph, HostTensor,
     exec::{Backend, Memory, Program, Store},
 };
 
-/// A compiled step for one batch size with its buffers: running it allocates nothing on this side.
+/// A compiled step for one batch size with the buffers of its results: running it allocates nothing on this side.
 pub(super) struct Compiled {
     program: Box<dyn Program>,
-    pub(super) batch: Batch,
     inputs: Vec<Source>,
     outputs: Vec<HostTensor>,
     slots: Slots,
@@ -56,7 +55,7 @@ pub(super) struct Measured {
 const MOST_INPUTS: usize = 5;
 
 impl Compiled {
-    pub(super) fn new(backend: &dyn Backend, graph: &Graph, batch: Batch) -> Result<Compiled, TrainError> {
+    pub(super) fn new(backend: &dyn Backend, graph: &Graph) -> Result<Compiled, TrainError> {
         let program = backend.compile(graph)?;
         let signature = program.signature();
         let source = |name: &str| match name {
@@ -80,23 +79,23 @@ impl Compiled {
             finite: place(&|name| name == step::FINITE),
         };
         let outputs = signature.output_buffers();
-        Ok(Compiled { program, batch, inputs, outputs, slots })
+        Ok(Compiled { program, inputs, outputs, slots })
     }
 
     pub(super) fn memory(&self) -> Memory {
         self.program.memory()
     }
 
-    /// Runs the program on the batch in the buffers. `runtime` is needed by training programs only.
-    pub(super) fn run(&mut self, store: &mut Store, runtime: Option<Runtime<'_>>) -> Result<Measured, TrainError> {
-        let mut given = [&self.batch.x; MOST_INPUTS];
+    /// Runs the program on a batch. `runtime` is needed by training programs only.
+    pub(super) fn run(&mut self, store: &mut Store, batch: &Batch, runtime: Option<Runtime<'_>>) -> Result<Measured, TrainError> {
+        let mut given = [&batch.x; MOST_INPUTS];
         for (slot, source) in given.iter_mut().zip(&self.inputs) {
             *slot = match (source, &runtime) {
                 (Source::Hyper, Some(r)) => r.hyper,
                 (Source::Seed, Some(r)) => r.seed,
                 (Source::Step, Some(r)) => r.step,
-                (Source::Y, _) => &self.batch.y,
-                _ => &self.batch.x,
+                (Source::Y, _) => &batch.y,
+                _ => &batch.x,
             };
         }
         self.program.run(store, &given[..self.inputs.len()], &mut self.outputs)?;

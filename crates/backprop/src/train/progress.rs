@@ -23,6 +23,9 @@ pub(super) struct Progress {
     pub(super) metrics_bytes: u64,
     /// Seconds so far, and of these in the current epoch.
     pub(super) seconds: (f64, f64),
+    /// Of the seconds in the current epoch, those in which a step waited for its batch.
+    #[serde(default)]
+    pub(super) data_seconds: f64,
     /// The epochs so far.
     pub(super) history: Vec<Epoch>,
 }

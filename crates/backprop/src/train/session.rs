@@ -1,6 +1,6 @@
 //! The loop over epochs and steps, with what it leaves in the run folder.
 
-use super::{Part, TrainError, Trainer, find, is_weight, program::Runtime, progress::Best};
+use super::{Part, TrainError, Trainer, feed::Pass, find, is_weight, program::Runtime, progress::Best};
 use crate::{
     checkpoint::Tensors,
     events::{Epoch, Event, Score, Started, Step, Summary},
@@ -23,7 +23,6 @@ struct Session<'s> {
     hyper: HostTensor,
     seed: HostTensor,
     step: HostTensor,
-    rows: Vec<usize>,
 }
 
 impl<'s> Session<'s> {
@@ -40,7 +39,6 @@ impl<'s> Session<'s> {
             hyper: trainer.step.groups().hyper(0, 1),
             seed,
             step: HostTensor::scalar(0_u32),
-            rows: Vec::with_capacity(trainer.task.batch_size()),
         })
     }
 
@@ -84,16 +82,9 @@ impl Trainer<'_> {
 
     /// Compiles the steps for full batches and for what remains at the end of each part.
     fn compile_all(&mut self) -> Result<(), TrainError> {
-        let full = self.task.batch_size();
-        for (part, mode) in [(Part::Train, Mode::Train), (Part::Validation, Mode::Evaluate), (Part::Test, Mode::Evaluate)] {
-            let rows = self.task.rows(part);
-            for size in [full.min(rows), rows % full] {
-                if size > 0 {
-                    self.compile(mode, size)?;
-                }
-            }
-        }
-        Ok(())
+        self.compile_for(Part::Train, Mode::Train)?;
+        self.compile_for(Part::Validation, Mode::Evaluate)?;
+        self.compile_for(Part::Test, Mode::Evaluate)
     }
 
     fn started(&self, run: Option<&Run>) -> Started {
@@ -127,15 +118,13 @@ impl Trainer<'_> {
     }
 
     fn epoch(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
-        let mut batches = self.task.epoch(self.config.train.seed, self.progress.epoch, self.progress.position)?;
-        let mut rows = std::mem::take(&mut session.rows);
-        while batches.next_into(&mut rows) {
-            let done = self.train_step(session, &rows)?;
-            self.progress.position = batches.position();
+        let (train, progress) = (&self.config.train, &self.progress);
+        let shuffled = Some((train.seed, progress.epoch));
+        self.loader.begin(Pass { part: Part::Train, shuffled, position: progress.position })?;
+        while let Some(done) = self.train_step(session)? {
             self.after_step(&done, report)?;
             self.checkpoint_if_due(session, report)?;
         }
-        session.rows = rows;
         let validation = self.evaluate(Part::Validation)?;
         self.account(session);
         let epoch = self.close_epoch(validation);
@@ -147,11 +136,11 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// One step on the given rows of the training part.
-    fn train_step(&mut self, session: &mut Session<'_>, rows: &[usize]) -> Result<Done, TrainError> {
+    /// One step on the next batch; `None` at the end of the epoch.
+    fn train_step(&mut self, session: &mut Session<'_>) -> Result<Option<Done>, TrainError> {
         let (step, total_steps) = (self.progress.step, self.total_steps());
-        let compiled = find(&mut self.training, rows.len())?;
-        self.task.fill(Part::Train, rows, &mut compiled.batch)?;
+        let Some(batch) = self.loader.next()? else { return Ok(None) };
+        let (rows, compiled) = (batch.rows, find(&mut self.training, batch.rows)?);
         let rates = self.step.groups().rates(step, total_steps);
         self.step.groups().write_hyper(&rates, step, &mut session.hyper);
         if let Some([slot]) = session.step.as_mut_slice::<u32>() {
@@ -159,9 +148,11 @@ impl Trainer<'_> {
             *slot = step as u32;
         }
         let runtime = Runtime { hyper: &session.hyper, seed: &session.seed, step: &session.step };
-        let measured = compiled.run(&mut self.store, Some(runtime))?;
+        let measured = compiled.run(&mut self.store, batch, Some(runtime))?;
+        self.progress.data_seconds += self.loader.take_waited().as_secs_f64();
         self.progress.step += 1;
-        self.progress.sums.add(&measured, rows.len());
+        self.progress.position += rows;
+        self.progress.sums.add(&measured, rows);
         let so_far = self.progress.sums.score();
         let step = Step {
             step: self.progress.step,
@@ -171,10 +162,10 @@ impl Trainer<'_> {
             learning_rate: rates.first().map_or(0.0, |r| r.learning_rate),
             metric: so_far.metric,
             epoch_loss: so_far.loss,
-            rows: rows.len(),
+            rows,
             total_steps,
         };
-        Ok(Done { step, finite: measured.finite })
+        Ok(Some(Done { step, finite: measured.finite }))
     }
 
     /// Reports a step; stops training if too many in a row changed nothing.
@@ -213,6 +204,7 @@ impl Trainer<'_> {
             learning_rate: self.step.groups().rates(last_step, self.total_steps()).first().map_or(0.0, |r| r.learning_rate),
             best,
             seconds,
+            data_seconds: std::mem::take(&mut self.progress.data_seconds),
             rows_per_second: sums.rows as f64 / seconds.max(1e-9),
         };
         self.progress.history.push(epoch.clone());

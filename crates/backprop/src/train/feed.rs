@@ -1,0 +1,108 @@
+use super::{Part, TrainError};
+use crate::step::BatchSpec;
+use backprop_core::{DType, HostTensor, Type};
+use backprop_data::{BatchType, Batches, Column, Dataset, Kind, Order, Parts, Remainder, Scale};
+use std::sync::Arc;
+
+/// The columns that the network and the loss read, row by row: shared by all threads that fill batches.
+pub(super) struct Feed {
+    pub(super) parts: Parts,
+    pub(super) input: usize,
+    pub(super) target: usize,
+    pub(super) scale: Scale,
+    pub(super) target_scale: Scale,
+    /// Shape of one row's target.
+    pub(super) target_shape: Vec<usize>,
+    pub(super) batch_size: usize,
+}
+
+/// One pass over a part of the data: which rows, in which order.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Pass {
+    pub(super) part: Part,
+    /// Seed and epoch (from 0) of a training pass, whose order is shuffled; `None` visits the rows in sequence.
+    pub(super) shuffled: Option<(u64, u64)>,
+    /// Rows of the order that are left out at the beginning, because they were trained on before.
+    pub(super) position: usize,
+}
+
+impl Feed {
+    /// Rows of a part; 0 if there is no such part.
+    pub(super) fn rows(&self, part: Part) -> usize {
+        self.part(part).map_or(0, |data| data.len())
+    }
+
+    pub(super) fn part(&self, part: Part) -> Option<&Arc<dyn Dataset>> {
+        match part {
+            Part::Train => Some(&self.parts.train),
+            Part::Validation => self.parts.validation.as_ref(),
+            Part::Test => self.parts.test.as_ref(),
+        }
+    }
+
+    pub(super) fn column(&self, number: usize) -> &Column {
+        &self.parts.train.columns()[number]
+    }
+
+    /// The types of a batch of `rows` rows.
+    pub(super) fn batch_spec(&self, rows: usize) -> BatchSpec {
+        let ty = |column: &Column, shape: &[usize]| {
+            let dtype = if column.kind.batch_type() == BatchType::F32 { DType::F32 } else { DType::I32 };
+            Type::new(dtype, std::iter::once(rows).chain(shape.iter().copied()).collect::<Vec<_>>())
+        };
+        let (input, target) = (self.column(self.input), self.column(self.target));
+        BatchSpec { x: ty(input, &input.shape), y: ty(target, &self.target_shape) }
+    }
+
+    /// Gives targets that are numbers the shape of the network's output, where they have as many elements: the images that an
+    /// autoencoder restores as rows of numbers, the single number of a regression.
+    pub(super) fn shape_targets_as(&mut self, output: &[usize]) {
+        let elements: usize = output.iter().product();
+        if self.column(self.target).kind == Kind::Number && elements == self.column(self.target).elements() {
+            self.target_shape = output.to_vec();
+        }
+    }
+
+    /// Whether filling a batch is nothing but copying from memory, faster than handing it from thread to thread.
+    pub(super) fn is_copy(&self) -> bool {
+        let parts = [Part::Train, Part::Validation, Part::Test];
+        parts.iter().filter_map(|&p| self.part(p)).all(|data| data.in_memory())
+    }
+
+    /// The batches of a pass.
+    pub(super) fn batches(&self, pass: Pass) -> Result<Batches, TrainError> {
+        let rows = self.rows(pass.part);
+        let order = pass.shuffled.map_or_else(|| Order::sequential(rows), |(seed, epoch)| Order::new(seed, epoch, rows));
+        Ok(Batches::new(order, self.batch_size, Remainder::Keep)?.starting_at(pass.position))
+    }
+
+    /// Reads rows of a pass into a batch of as many rows. Allocates nothing.
+    pub(super) fn fill(&self, pass: Pass, rows: &[usize], batch: &mut Batch) -> Result<(), TrainError> {
+        let Some(data) = self.part(pass.part) else { return Ok(()) };
+        fill(&**data, self.input, rows, &self.scale, &mut batch.x)?;
+        fill(&**data, self.target, rows, &self.target_scale, &mut batch.y)
+    }
+}
+
+/// Buffers of one batch size.
+pub(super) struct Batch {
+    pub(super) rows: usize,
+    pub(super) x: HostTensor,
+    pub(super) y: HostTensor,
+}
+
+impl Batch {
+    pub(super) fn new(feed: &Feed, rows: usize) -> Batch {
+        let spec = feed.batch_spec(rows);
+        Batch { rows, x: HostTensor::zeros(spec.x), y: HostTensor::zeros(spec.y) }
+    }
+}
+
+fn fill(data: &dyn Dataset, column: usize, rows: &[usize], scale: &Scale, to: &mut HostTensor) -> Result<(), TrainError> {
+    if let Some(out) = to.as_mut_slice::<f32>() {
+        data.fill_f32(column, rows, scale, out)?;
+    } else if let Some(out) = to.as_mut_slice::<i32>() {
+        data.fill_i32(column, rows, out)?;
+    }
+    Ok(())
+}
