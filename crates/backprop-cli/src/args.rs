@@ -1,9 +1,17 @@
 //! The command line.
 
+use backprop::config::Time;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  training diverged, or an internal error\n  2  the input is at fault: arguments, configuration, data, files";
+const EXIT_CODES: &str = "Exit codes:
+  0    done
+  1    training diverged, or an internal error
+  2    the input is at fault: arguments, configuration, data, files
+  3    the time given by --max-time or train.max_time is over; go on with --resume
+  129  stopped by SIGHUP, the end of its terminal  } at a step's end, with a checkpoint;
+  130  stopped by SIGINT, which is Ctrl-C          } go on with --resume;
+  143  stopped by SIGTERM                          } a second Ctrl-C ends at once";
 
 /// Trains, evaluates and inspects neural networks.
 #[derive(Parser)]
@@ -44,6 +52,9 @@ pub(crate) struct TrainOptions {
     /// Go on with a run that was interrupted, to the same result as if it had not been
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set", "out", "seed"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Stop after this time, data loading included, with a checkpoint to go on from: 90s, 30m, 2h, 1h30m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_time: Option<Time>,
     #[command(flatten)]
     pub(crate) device: DeviceOptions,
     /// Print one JSON object per event

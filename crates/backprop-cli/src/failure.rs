@@ -1,6 +1,11 @@
 //! Why the program ends without success, and its exit code.
 
-use backprop::{config::ConfigError, run::RunError, train::TrainError};
+use crate::signals::Signal;
+use backprop::{
+    config::ConfigError,
+    run::RunError,
+    train::{StopReason, Stopped, TrainError},
+};
 use std::{io::IsTerminal, process::ExitCode};
 
 /// Training diverged, or this program is at fault.
@@ -8,11 +13,19 @@ pub(crate) const INTERNAL: u8 = 1;
 /// The input is at fault.
 pub(crate) const INPUT: u8 = 2;
 
+/// The time given is over.
+pub(crate) const TIME: u8 = 3;
+
 pub(crate) enum Failure {
     Config(ConfigError),
     Train(Box<TrainError>),
     /// Arguments that do not fit what is here.
     Arguments(String),
+    /// Training stopped before its end, by a signal or by the clock.
+    Stopped {
+        stopped: Stopped,
+        signal: Option<Signal>,
+    },
 }
 
 impl Failure {
@@ -22,6 +35,7 @@ impl Failure {
         let (text, code) = match self {
             Failure::Config(error) => (error.render(colour), INPUT),
             Failure::Arguments(message) => (format!("error: {message}"), INPUT),
+            Failure::Stopped { stopped, signal } => (goodbye(&stopped, signal), signal.map_or(TIME, Signal::exit_code)),
             Failure::Train(error) => {
                 let code = if error.is_input() { INPUT } else { INTERNAL };
                 match *error {
@@ -34,6 +48,24 @@ impl Failure {
         crate::output::error_line(&text);
         ExitCode::from(code)
     }
+}
+
+/// One line: what stopped it, where it stands, how to go on.
+fn goodbye(stopped: &Stopped, signal: Option<Signal>) -> String {
+    let cause = match (stopped.reason, signal) {
+        (StopReason::Time, _) => "the end of its time",
+        (StopReason::Asked, Some(signal)) => signal.name(),
+        (StopReason::Asked, None) => "a request",
+    };
+    let Stopped { step, epoch, epochs, run, .. } = stopped;
+    let run = run.as_ref().map_or(String::new(), |run| quoted(&run.display().to_string()));
+    format!("stopped by {cause} after step {step} ({epoch} of {epochs} epochs done); go on with: backprop train --resume {run}")
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:@%+,=".contains(c);
+    if word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 impl From<ConfigError> for Failure {

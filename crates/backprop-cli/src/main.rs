@@ -6,6 +6,7 @@ mod eval;
 mod failure;
 mod inspect;
 mod output;
+mod signals;
 mod train;
 mod view;
 

@@ -1,7 +1,11 @@
 //! `backprop train`.
 
-use crate::{args::TrainOptions, device, failure::Failure, view};
-use backprop::{config::Config, run::Run, train::Trainer};
+use crate::{args::TrainOptions, device, failure::Failure, signals::Signals, view};
+use backprop::{
+    config::Config,
+    run::Run,
+    train::{StopReason, TrainError, Trainer},
+};
 use std::path::Path;
 
 /// What is trained when no configuration is given.
@@ -22,6 +26,7 @@ pub(crate) fn configuration(file: Option<&Path>, overrides: &[String]) -> Result
 }
 
 pub(crate) fn run(options: &TrainOptions) -> Result<(), Failure> {
+    let signals = Signals::watch()?;
     let (existing, config, name) = match &options.resume {
         Some(folder) => {
             let (run, config) = Run::open(folder)?;
@@ -37,14 +42,19 @@ pub(crate) fn run(options: &TrainOptions) -> Result<(), Failure> {
     let threads = device::threads(&options.device, config.train.threads);
     let backend = device::backend(&options.device, threads)?;
     let mut trainer = Trainer::new(config, &backend)?;
+    if let Some(time) = options.max_time {
+        trainer.limit_time(time);
+    }
     let run = match existing {
         Some(run) => {
             trainer.resume(&run)?;
+            signals.ask(trainer.stop_handle());
             run
         }
         None => {
             // The folder is made only now: a network that fits neither its data nor the machine leaves none behind.
             trainer.prepare()?;
+            signals.ask(trainer.stop_handle());
             match &options.out {
                 Some(folder) => Run::create(folder, trainer.config())?,
                 None => Run::create_next(Path::new("runs"), &name, trainer.config())?,
@@ -52,6 +62,11 @@ pub(crate) fn run(options: &TrainOptions) -> Result<(), Failure> {
         }
     };
     let mut view = view::choose(options.json);
-    trainer.train(Some(&run), &mut |event| view.show(event))?;
-    Ok(())
+    match trainer.train(Some(&run), &mut |event| view.show(event)) {
+        Err(TrainError::Stopped(stopped)) => {
+            let signal = if stopped.reason == StopReason::Asked { signals.received() } else { None };
+            Err(Failure::Stopped { stopped, signal })
+        }
+        result => result.map(drop).map_err(Failure::from),
+    }
 }

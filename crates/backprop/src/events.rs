@@ -1,5 +1,6 @@
 //! What training reports while it runs. The library prints nothing: whoever trains decides what to show.
 
+use crate::train::Stopped;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -36,6 +37,8 @@ pub enum Event {
         /// What it is.
         message: String,
     },
+    /// Training stopped before its end and can go on.
+    Stopped(Stopped),
     /// Training is done.
     Finished(Summary),
 }

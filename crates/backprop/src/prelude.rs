@@ -12,5 +12,6 @@ pub use crate::{
     optim::{Adam, AdamW, GradientDescent, Optimizer, OptimizerSpec, Sgd},
     schedule::{Cosine, OneCycle, Rates, Schedule},
     step::{BatchSpec, Group, Groups, Step, StepTrace, TracedGraph, TracedStep, trace_step},
+    train::{Flow, Stop, StopReason, Stopped, TrainError, Trainer},
 };
 pub use backprop_core::{Builder, DType, Error, Graph, HostTensor, Shape, Tensor, Type, graph::Role, op::custom_vjp};

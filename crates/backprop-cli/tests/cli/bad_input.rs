@@ -139,6 +139,8 @@ fn overrides_and_arguments() {
     refuses("set_unknown_layer", &place, &["train", "model.toml", "--set", "layers.7.out_features=3"]);
     refuses("empty_layers", &place, &["train", "model.toml", "--set", "layers=[]"]);
     refuses("zero_threads", &place, &["train", "model.toml", "--threads", "0"]);
+    refuses("bad_time", &place, &["train", "model.toml", "--max-time", "2 weeks"]);
+    refuses("bad_time_configured", &place, &["train", "model.toml", "--set", "train.max_time=90"]);
     refuses("resume_with_configuration", &place, &["train", "model.toml", "--resume", "run"]);
     refuses("unknown_pass", &place, &["inspect", "model.toml", "--pass", "vectorise"]);
     refuses("unknown_command", &place, &["tran", "model.toml"]);

@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod resume;
 mod same_bits;
+mod stopping;
 
 use std::{
     fs,
@@ -65,4 +66,16 @@ fn model(name: &str) -> String {
 /// The last line of a text as JSON.
 fn last_json(text: &str) -> serde_json::Value {
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+/// Metrics without what depends on the clock.
+fn metrics(place: &Workplace, run: &str) -> Vec<serde_json::Value> {
+    let text = place.text(&format!("{run}/metrics.jsonl"));
+    let line = |line: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let object = value.as_object_mut().unwrap();
+        object.retain(|key, _| key != "seconds" && key != "rows_per_second");
+        value
+    };
+    text.lines().map(line).collect()
 }

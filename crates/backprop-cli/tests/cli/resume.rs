@@ -1,6 +1,6 @@
 //! A run that is killed and goes on ends with the same bits as one that was left alone.
 
-use super::{Workplace, model};
+use super::{Workplace, metrics, model};
 use std::{
     process::Stdio,
     thread::sleep,
@@ -23,18 +23,6 @@ fn arguments<'a>(model: &'a str, out: &'a str) -> Vec<&'a str> {
     let mut arguments = vec!["train", model, "--out", out];
     SETTINGS.iter().for_each(|s| arguments.extend(["--set", s]));
     arguments
-}
-
-/// Metrics without what depends on the clock.
-fn metrics(place: &Workplace, run: &str) -> Vec<serde_json::Value> {
-    let text = place.text(&format!("{run}/metrics.jsonl"));
-    let line = |line: &str| {
-        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
-        let object = value.as_object_mut().unwrap();
-        object.retain(|key, _| key != "seconds" && key != "rows_per_second");
-        value
-    };
-    text.lines().map(line).collect()
 }
 
 #[test]

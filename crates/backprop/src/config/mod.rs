@@ -28,9 +28,11 @@ mod document;
 mod error;
 mod range;
 mod tables;
+mod time;
 
 pub use error::{ConfigError, Place, Problem};
 pub use tables::{DataConfig, DataOptions, TrainConfig};
+pub use time::Time;
 
 use crate::{loss::LossSpec, nn::LayerSpec, optim::OptimizerSpec, schedule::Schedule};
 use backprop_data::Source;

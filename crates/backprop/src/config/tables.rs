@@ -1,5 +1,6 @@
 //! The tables `[data]` and `[train]`.
 
+use super::Time;
 use backprop_data::{Normalise, NormaliseTarget, Source};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,10 @@ pub struct TrainConfig {
     pub checkpoint_every_steps: Option<u64>,
     /// Seconds between checkpoints.
     pub checkpoint_every_seconds: f64,
+    /// Time that one session may take, data loading included, such as `"2h"`: after it a checkpoint is written and training stops, to
+    /// go on later. Looked at after every step, so that a session always makes progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_time: Option<Time>,
     /// Steps in a row with a loss or gradient that is not finite before training stops. Such steps change nothing.
     pub max_nonfinite_steps: u64,
 }
@@ -91,6 +96,7 @@ impl Default for TrainConfig {
             keep_best: true,
             checkpoint_every_steps: None,
             checkpoint_every_seconds: 60.0,
+            max_time: None,
             max_nonfinite_steps: 10,
         }
     }

@@ -1,3 +1,4 @@
+use super::Stopped;
 use crate::{checkpoint::CheckpointError, config::ConfigError, files::FileError, run::RunError};
 use backprop_data::DataError;
 
@@ -41,6 +42,9 @@ pub enum TrainError {
         /// Loss of the last step.
         loss: f64,
     },
+    /// Training was asked to stop, or its time is over. Not a fault: it can go on.
+    #[error("{0}")]
+    Stopped(Stopped),
     /// The machine, or the container, is too small.
     #[error(
         "this needs {:.1} GiB ({:.1} GiB of parameters and optimizer state, {:.1} GiB for the intermediate values of a step), but \
@@ -71,7 +75,7 @@ fn gib(bytes: u64) -> f64 {
 impl TrainError {
     /// Whether the cause is what was handed in (configuration, data, files) and not the course of training or this program.
     pub fn is_input(&self) -> bool {
-        !matches!(self, TrainError::Diverged { .. } | TrainError::Engine(_) | TrainError::Loader)
+        !matches!(self, TrainError::Diverged { .. } | TrainError::Stopped(_) | TrainError::Engine(_) | TrainError::Loader)
     }
 }
 

@@ -10,15 +10,17 @@ mod loader;
 mod program;
 mod progress;
 mod session;
+mod stop;
 mod task;
 
 pub use error::TrainError;
 pub use inspect::{Inspection, LayerMemory};
+pub use stop::{Flow, Reply, Stop, StopReason, Stopped};
 pub use task::{Part, Task};
 
 use crate::{
     checkpoint::Tensors,
-    config::Config,
+    config::{Config, Time},
     events::Score,
     loss::{Loss, LossSpec},
     metrics::{Accuracy, MeanSquaredError},
@@ -35,7 +37,7 @@ use feed::Pass;
 use loader::Loader;
 use program::Compiled;
 use progress::{Identity, Progress, Sums};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// A run in memory: data, programs, the tensors that live between steps, and where training stands.
 ///
@@ -65,6 +67,10 @@ pub struct Trainer<'b> {
     best: Option<Tensors>,
     warnings: Vec<String>,
     compile_seconds: f64,
+    stop: Stop,
+    max_time: Option<Time>,
+    /// When this session began.
+    begun: Instant,
 }
 
 impl<'b> Trainer<'b> {
@@ -73,6 +79,7 @@ impl<'b> Trainer<'b> {
     /// # Errors
     /// Data that cannot be read; a network, loss or optimizer that does not fit them: the message shows the line of the configuration.
     pub fn new(config: Config, backend: &'b dyn Backend) -> Result<Trainer<'b>, TrainError> {
+        let begun = Instant::now();
         config.loss.validate().map_err(|e| config.error_at("loss", e))?;
         config.optimizer.validate().map_err(|e| config.error_at("optimizer", e))?;
         config.schedule.validate().map_err(|e| config.error_at("schedule", e))?;
@@ -85,6 +92,7 @@ impl<'b> Trainer<'b> {
         let identity = Identity { seed: config.train.seed, train_rows: task.rows(Part::Train), batch_size: task.batch_size() };
         let progress = Progress { identity, ..Progress::default() };
         let (training, evaluation, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        let max_time = config.train.max_time;
         Ok(Trainer {
             config,
             task,
@@ -100,6 +108,9 @@ impl<'b> Trainer<'b> {
             best: None,
             warnings,
             compile_seconds: 0.0,
+            stop: Stop::new(),
+            max_time,
+            begun,
         })
     }
 
@@ -134,7 +145,7 @@ impl<'b> Trainer<'b> {
     /// Loss and metric of the current weights over a part of the data; `None` if there is no such part.
     ///
     /// # Errors
-    /// What reading the data gave.
+    /// What reading the data gave; [`TrainError::Stopped`] if it was asked to stop.
     pub fn evaluate(&mut self, part: Part) -> Result<Option<Score>, TrainError> {
         if self.task.rows(part) == 0 {
             return Ok(None);
@@ -143,11 +154,23 @@ impl<'b> Trainer<'b> {
         self.compile_for(part, Mode::Evaluate)?;
         let mut sums = Sums::default();
         self.loader.begin(Pass { part, shuffled: None, position: 0 })?;
-        while let Some(batch) = self.loader.next()? {
+        loop {
+            self.stop_if_asked()?;
+            let Some(batch) = self.loader.next()? else { break };
             let compiled = find(&mut self.evaluation, batch.rows)?;
             sums.add(&compiled.run(&mut self.store, batch, None)?, batch.rows);
         }
         Ok(Some(sums.score()))
+    }
+
+    /// A handle that asks this trainer to stop, from any thread.
+    pub fn stop_handle(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Limits the time of this session, instead of `train.max_time`.
+    pub fn limit_time(&mut self, time: Time) {
+        self.max_time = Some(time);
     }
 
     /// Name of the task's metric: `accuracy`, `mse`, or `loss` where the loss is all there is.
@@ -196,7 +219,7 @@ impl<'b> Trainer<'b> {
         if list.iter().any(|(n, _)| *n == rows) {
             return Ok(());
         }
-        let clock = std::time::Instant::now();
+        let clock = Instant::now();
         let spec = self.task.batch_spec(rows);
         let traced = if mode == Mode::Train { self.step.train(&spec) } else { self.step.evaluate(&spec) };
         let graph = traced.map_err(|e| located(&self.config, e))?.graph;

@@ -1,6 +1,8 @@
 //! The loop over epochs and steps, with what it leaves in the run folder.
 
-use super::{Part, TrainError, Trainer, feed::Pass, find, is_weight, program::Runtime, progress::Best};
+use super::{
+    Flow, Part, Reply, StopReason, Stopped, TrainError, Trainer, feed::Pass, find, is_weight, program::Runtime, progress::Best,
+};
 use crate::{
     checkpoint::Tensors,
     events::{Epoch, Event, Score, Started, Step, Summary},
@@ -53,18 +55,46 @@ impl Trainer<'_> {
     /// Trains to the last epoch, from the beginning or from where [`resume`](Trainer::resume) left it, and measures the weights that
     /// are kept. Afterwards the store holds those weights.
     ///
+    /// `callback` hears what happens. It may return nothing, or a [`Flow`] or `ControlFlow` to stop training.
+    ///
     /// # Errors
     /// Too many steps in a row that are not finite; a run folder that cannot be written; data that cannot be read.
-    pub fn train(&mut self, run: Option<&Run>, report: Report<'_>) -> Result<Summary, TrainError> {
+    /// [`TrainError::Stopped`] if training was asked to [stop](Trainer::stop_handle) or its time is over: the run has a checkpoint,
+    /// and calling this again goes on.
+    pub fn train<R: Reply>(
+        &mut self,
+        run: Option<&Run>,
+        callback: &mut (impl FnMut(&Event) -> R + ?Sized),
+    ) -> Result<Summary, TrainError> {
+        let stop = self.stop.clone();
+        let result = self.session(run, &mut |event| {
+            if callback(event).flow() == Flow::Stop {
+                stop.ask();
+            }
+        });
+        self.stop.clear();
+        if let Err(TrainError::Stopped(stopped)) = result {
+            // The next session may take as long as this one.
+            self.begun = Instant::now();
+            let stopped = Stopped { run: run.map(|r| r.folder().into()), ..stopped };
+            callback(&Event::Stopped(stopped.clone()));
+            return Err(TrainError::Stopped(stopped));
+        }
+        result
+    }
+
+    fn session(&mut self, run: Option<&Run>, report: Report<'_>) -> Result<Summary, TrainError> {
         self.prepare()?;
         report(&Event::Started(self.started(run)));
         for message in std::mem::take(&mut self.warnings) {
             report(&Event::Warning { message });
         }
         let mut session = Session::new(self, run)?;
-        while self.progress.epoch < self.config.train.epochs {
-            self.epoch(&mut session, report)?;
+        let trained = self.epochs(&mut session, report);
+        if let Err(TrainError::Stopped(_)) = trained {
+            self.checkpoint(&mut session, report)?;
         }
+        trained?;
         let summary = self.finish(&mut session, report)?;
         report(&Event::Finished(summary.clone()));
         Ok(summary)
@@ -117,12 +147,38 @@ impl Trainer<'_> {
         self.steps_per_epoch() * self.config.train.epochs
     }
 
+    fn epochs(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
+        while self.progress.epoch < self.config.train.epochs {
+            self.stop_if_asked()?;
+            self.epoch(session, report)?;
+        }
+        Ok(())
+    }
+
+    /// An error that ends the session if somebody asked for it.
+    pub(super) fn stop_if_asked(&self) -> Result<(), TrainError> {
+        if self.stop.is_asked() { Err(self.stopped(StopReason::Asked)) } else { Ok(()) }
+    }
+
+    /// The same, also if its time is over. Looked at after a step only, so that every session makes progress.
+    fn stop_after_step(&self) -> Result<(), TrainError> {
+        self.stop_if_asked()?;
+        let over = self.max_time.is_some_and(|limit| self.begun.elapsed() >= limit.duration());
+        if over { Err(self.stopped(StopReason::Time)) } else { Ok(()) }
+    }
+
+    fn stopped(&self, reason: StopReason) -> TrainError {
+        let (step, epoch, epochs) = (self.progress.step, self.progress.epoch, self.config.train.epochs);
+        TrainError::Stopped(Stopped { reason, step, epoch, epochs, run: None })
+    }
+
     fn epoch(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
         let (train, progress) = (&self.config.train, &self.progress);
         let shuffled = Some((train.seed, progress.epoch));
         self.loader.begin(Pass { part: Part::Train, shuffled, position: progress.position })?;
         while let Some(done) = self.train_step(session)? {
             self.after_step(&done, report)?;
+            self.stop_after_step()?;
             self.checkpoint_if_due(session, report)?;
         }
         let validation = self.evaluate(Part::Validation)?;
