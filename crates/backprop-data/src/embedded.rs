@@ -32,12 +32,13 @@ macro_rules! embedded {
 /// ```
 pub fn fashion() -> Result<Parts, DataError> {
     let read = |(name, bytes)| idx::parse(name, bytes);
-    let train =
-        (read(embedded!("fashion-4k/train-images-idx3-ubyte.gz"))?, read(embedded!("fashion-4k/train-labels-idx1-ubyte.gz"))?);
-    let test =
-        (read(embedded!("fashion-4k/t10k-images-idx3-ubyte.gz"))?, read(embedded!("fashion-4k/t10k-labels-idx1-ubyte.gz"))?);
     let classes = Classes::named(FASHION_CLASSES);
-    let (train, test) = idx::pair("Fashion-MNIST", train, test, Some(classes))?;
+    let (images, labels) =
+        (read(embedded!("fashion-4k/train-images-idx3-ubyte.gz"))?, read(embedded!("fashion-4k/train-labels-idx1-ubyte.gz"))?);
+    let train = Arc::new(idx::dataset("Fashion-MNIST", images, labels, Some(classes.clone()))?);
+    let (images, labels) =
+        (read(embedded!("fashion-4k/t10k-images-idx3-ubyte.gz"))?, read(embedded!("fashion-4k/t10k-labels-idx1-ubyte.gz"))?);
+    let test = Arc::new(idx::dataset("Fashion-MNIST (test)", images, labels, Some(classes))?);
     Ok(Parts::shuffled(train).with_test_set(test))
 }
 

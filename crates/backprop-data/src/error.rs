@@ -317,6 +317,34 @@ pub enum DataError {
         /// Tokens of the first text.
         expected: usize,
     },
+    /// A file is shorter than the records it should hold.
+    #[error("{file}: {rows} records of {size} bytes need a file of {needed} bytes; it has {found}; get the file again")]
+    RecordsCut {
+        /// The file.
+        file: String,
+        /// Records.
+        rows: usize,
+        /// Bytes per record.
+        size: usize,
+        /// Bytes needed, with the header.
+        needed: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// A gzipped file cannot be streamed.
+    #[error("{file}: a gzipped file cannot be streamed; unpack it, or take data.stream = false to read it into memory")]
+    StreamPacked {
+        /// The file.
+        file: String,
+    },
+    /// Data that are streamed could not be written to a temporary file.
+    #[error("cannot write a temporary file in {folder}: {source}; free some space or name another folder with data.spill")]
+    Spill {
+        /// The folder.
+        folder: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// A line should hold numbers.
     #[error("{data}, line {line}: {found:?} is not a number; give numbers separated by commas or spaces, or an IDX file")]
     NotNumber {

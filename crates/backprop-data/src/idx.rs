@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::on_disk::{self, ElementType, Records};
 use crate::open::Input;
-use crate::split::Halves;
-use crate::{Classes, Column, DataError, InMemory, Values};
+use crate::{Classes, Column, DataError, Dataset, InMemory, OnDisk, Stream, Values};
 
 /// Contents of an IDX file.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,53 +57,78 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Idx, DataError> {
 /// # Errors
 /// Different numbers of rows, labels that are not one whole number per row, or outside the classes.
 pub fn dataset(name: &str, images: Idx, labels: Idx, classes: Option<Classes>) -> Result<InMemory, DataError> {
+    let (column, classes) = paired(&images, &labels, classes)?;
+    InMemory::new(name).with_column(column, images.values)?.with_column(Column::label("label", classes), labels.values)
+}
+
+/// The column of the images and the classes of the labels, if the two belong together.
+fn paired(images: &Idx, labels: &Idx, classes: Option<Classes>) -> Result<(Column, Classes), DataError> {
     if labels.sizes.len() != 1 || matches!(labels.values, Values::F32(_)) {
         let found = match labels.values {
             Values::F32(_) => format!("real numbers of sizes {:?}", labels.sizes),
             _ => format!("sizes {:?}", labels.sizes),
         };
-        let file = labels.name;
+        let file = labels.name.clone();
         return Err(DataError::NotLabels { file, found });
     }
     if images.sizes[0] != labels.sizes[0] {
         return Err(DataError::RowsDiffer {
-            first: images.name,
+            first: images.name.clone(),
             first_rows: images.sizes[0],
-            second: labels.name,
+            second: labels.name.clone(),
             second_rows: labels.sizes[0],
         });
     }
     let classes = match classes {
         Some(classes) => classes,
-        None => count_classes(&labels)?,
+        None => count_classes(labels)?,
     };
-    check_labels(&labels, classes.count())?;
+    check_labels(labels, classes.count())?;
     let mut shape = images.sizes[1..].to_vec();
     if shape.len() == 2 {
         shape.push(1);
     }
-    InMemory::new(name)
-        .with_column(Column::input("image", &shape), images.values)?
-        .with_column(Column::label("label", classes), labels.values)
+    Ok((Column::input("image", &shape), classes))
 }
 
-/// Joins training and test files to data sets of the same classes.
-pub(crate) fn pair(name: &str, train: (Idx, Idx), test: (Idx, Idx), classes: Option<Classes>) -> Result<Halves, DataError> {
-    if train.0.sizes[1..] != test.0.sizes[1..] {
-        return Err(DataError::ShapesDiffer {
-            first: train.0.name,
-            first_shape: train.0.sizes[1..].to_vec(),
-            second: test.0.name,
-            second_shape: test.0.sizes[1..].to_vec(),
-        });
+/// The same data set, with the images left in their file where `stream` says so. A gzipped file cannot be read from the
+/// middle; it is read into memory, or refused where streaming was asked for.
+///
+/// # Errors
+/// As [`read`] and [`dataset`].
+pub(crate) fn open(
+    name: &str,
+    images: &Path,
+    labels: &Path,
+    classes: Option<Classes>,
+    stream: Stream,
+) -> Result<Arc<dyn Dataset>, DataError> {
+    let mut input = Input::file(images)?;
+    let asked = stream.applies_to(input.bound);
+    if !asked || (input.packed && stream.is_auto()) {
+        return Ok(Arc::new(dataset(name, decode(input)?, read(labels)?, classes)?));
     }
-    let classes = match classes {
-        Some(classes) => classes,
-        None => count_classes(&train.1)?,
-    };
-    let train = dataset(name, train.0, train.1, Some(classes.clone()))?;
-    let test = dataset(&format!("{name} (test)"), test.0, test.1, Some(classes))?;
-    Ok((Arc::new(train), Arc::new(test)))
+    if input.packed {
+        return Err(DataError::StreamPacked { file: input.name });
+    }
+    let (element, sizes) = header(&mut input)?;
+    let (header_len, expected) = body_len(&input, element, &sizes)?;
+    if input.bound != (header_len + expected) as u64 {
+        return Err(length_error(&input, element, &sizes, format!("more than {expected}")));
+    }
+    let labels = read(labels)?;
+    // Labels are few bytes: they are checked, and kept, in memory. One image of the right shape stands for all.
+    let sample = expected / sizes[0];
+    let stand_in = Idx { name: input.name.clone(), sizes: sizes.clone(), values: Values::U8(Vec::new()) };
+    let (column, classes) = paired(&stand_in, &labels, classes)?;
+    let codes: Vec<u8> =
+        (0..labels.values.len()).flat_map(|i| (labels.values.integer(i).unwrap_or(0) as i32).to_le_bytes()).collect();
+    let whole = on_disk::Element { ty: ElementType::I32, big_endian: false };
+    let records = Records::in_file(images, header_len as u64, sample, sizes[0])?;
+    let data = OnDisk::new(name)
+        .with_column(column, Arc::new(records), on_disk::Element { ty: element.ty(), big_endian: true })?
+        .with_column(Column::label("label", classes), Arc::new(Records::in_memory(&labels.name, codes, whole.size())), whole)?;
+    Ok(Arc::new(data))
 }
 
 fn count_classes(labels: &Idx) -> Result<Classes, DataError> {
@@ -156,6 +181,17 @@ impl Element {
         }
     }
 
+    fn ty(self) -> ElementType {
+        match self {
+            Element::U8 => ElementType::U8,
+            Element::I8 => ElementType::I8,
+            Element::I16 => ElementType::I16,
+            Element::I32 => ElementType::I32,
+            Element::F32 => ElementType::F32,
+            Element::F64 => ElementType::F64,
+        }
+    }
+
     fn values(self, bytes: Vec<u8>) -> Values {
         match self {
             Element::U8 => Values::U8(bytes),
@@ -200,27 +236,46 @@ fn exactly(input: &mut Input, before: usize, count: usize) -> Result<Vec<u8>, Da
     Err(DataError::HeaderCut { file: input.name.clone(), expected: before + count, found: before + bytes.len() })
 }
 
-fn body(input: &mut Input, element: Element, sizes: &[usize]) -> Result<Vec<u8>, DataError> {
+/// Bytes of the header and of the values, after checking that the file can hold them.
+fn body_len(input: &Input, element: Element, sizes: &[usize]) -> Result<(usize, usize), DataError> {
     let needed = sizes.iter().try_fold(element.size(), |n, &size| n.checked_mul(size)).filter(|&n| n > 0 && n < usize::MAX);
     let Some(expected) = needed else {
         return Err(DataError::IdxSizes { file: input.name.clone(), offset: MAGIC_LEN, sizes: sizes.to_vec() });
     };
     let header = MAGIC_LEN + 4 * sizes.len();
-    let file = input.name.clone();
-    let length =
-        |found: String| DataError::IdxLength { file, sizes: sizes.to_vec(), element: element.size(), header, expected, found };
     let bound = input.bound.saturating_sub(header as u64);
     if expected as u64 > bound {
-        return Err(length(match input.packed {
-            true => format!("room for {bound} at most (gzip)"),
-            false => format!("{bound}"),
-        }));
+        return Err(length_error(
+            input,
+            element,
+            sizes,
+            match input.packed {
+                true => format!("room for {bound} at most (gzip)"),
+                false => format!("{bound}"),
+            },
+        ));
     }
+    Ok((header, expected))
+}
+
+fn length_error(input: &Input, element: Element, sizes: &[usize], found: String) -> DataError {
+    DataError::IdxLength {
+        file: input.name.clone(),
+        sizes: sizes.to_vec(),
+        element: element.size(),
+        header: MAGIC_LEN + 4 * sizes.len(),
+        expected: sizes.iter().fold(element.size(), |n, &size| n.saturating_mul(size)),
+        found,
+    }
+}
+
+fn body(input: &mut Input, element: Element, sizes: &[usize]) -> Result<Vec<u8>, DataError> {
+    let (_, expected) = body_len(input, element, sizes)?;
     // One byte more than expected shows a file that is too long and makes gzip check its sum.
     let bytes = input.take(expected + 1)?;
     match bytes.len() {
         n if n == expected => Ok(bytes),
-        n if n > expected => Err(length(format!("more than {expected}"))),
-        n => Err(length(n.to_string())),
+        n if n > expected => Err(length_error(input, element, sizes, format!("more than {expected}"))),
+        n => Err(length_error(input, element, sizes, n.to_string())),
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Classes, DataError, Dataset, LoadError, LoadOptions, Loaded, Parts, embedded, idx, split, synthetic, text};
+use crate::{
+    Classes, DataError, Dataset, Kind, LoadError, LoadOptions, Loaded, Parts, Stream, embedded, idx, split, synthetic, text,
+};
 
 /// A data source: the Rust value and the `[data]` table of a configuration are one definition,
 /// told apart by the key `source`. Unknown keys are refused, which serde does for variants with
@@ -109,6 +111,10 @@ pub struct IdxFiles {
     /// Names of the classes; without them the classes are numbered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// Whether images stay in their file and are read as they are needed: `true` (not of gzipped files), `false`, or by their
+    /// size.
+    #[serde(default)]
+    pub stream: Stream,
 }
 
 fn default_sequence() -> usize {
@@ -176,21 +182,29 @@ impl Source {
 
 impl IdxFiles {
     fn load(&self, base: &Path) -> Result<Parts, DataError> {
-        let read = |path: &PathBuf| idx::read(&base.join(path));
         let name = base.join(&self.images).display().to_string();
         let classes = (!self.classes.is_empty()).then(|| Classes::named(&self.classes));
-        let train = (read(&self.images)?, read(&self.labels)?);
+        let open = |name: &str, images: &PathBuf, labels: &PathBuf, classes| {
+            idx::open(name, &base.join(images), &base.join(labels), classes, self.stream)
+        };
+        let train = open(&name, &self.images, &self.labels, classes)?;
         let incomplete = |given, missing| Err(DataError::Incomplete { given, missing });
         match (&self.test_images, &self.test_labels) {
             (Some(images), Some(labels)) => {
-                let test = (read(images)?, read(labels)?);
-                let (train, test) = idx::pair(&name, train, test, classes)?;
-                Ok(Parts::shuffled(train).with_test_set(test))
+                let [image, label] = train.columns() else { return incomplete("images", "labels") };
+                let Kind::Class(classes) = &label.kind else { return incomplete("images", "labels") };
+                let test = open(&format!("{name} (test)"), images, labels, Some(classes.clone()))?;
+                if image.shape != test.columns()[0].shape {
+                    return Err(DataError::ShapesDiffer {
+                        first: name,
+                        first_shape: image.shape.clone(),
+                        second: base.join(images).display().to_string(),
+                        second_shape: test.columns()[0].shape.clone(),
+                    });
+                }
+                Ok(Parts::shuffled(Arc::clone(&train)).with_test_set(test))
             }
-            (None, None) => {
-                let data = idx::dataset(&name, train.0, train.1, classes)?;
-                Parts::shuffled(Arc::new(data)).with_test(self.test, split::TEST_SEED)
-            }
+            (None, None) => Parts::shuffled(train).with_test(self.test, split::TEST_SEED),
             (Some(_), None) => incomplete("test_images", "test_labels"),
             (None, Some(_)) => incomplete("test_labels", "test_images"),
         }

@@ -6,7 +6,6 @@ pub mod events;
 mod files;
 pub mod init;
 pub mod loss;
-pub mod machine;
 pub mod metrics;
 pub mod nn;
 pub mod optim;
@@ -19,6 +18,7 @@ pub mod train;
 
 pub use backprop_core as core;
 pub use backprop_core::{Error, Graph};
+pub use backprop_data::machine;
 pub use files::FileError;
 
 /// Runs the snippets of the README as documentation tests.

@@ -25,7 +25,8 @@ impl ArrayCoding {
     /// # Errors
     /// Files that cannot be read, numbers that do not fill whole samples.
     pub fn encode(&self, raw: &RawInput) -> Result<Samples, DataError> {
-        let mut samples = Samples { names: Vec::new(), shape: self.shape.clone(), values: SampleValues::F32(Vec::new()) };
+        let values = SampleValues::F32(Vec::new());
+        let mut samples = Samples { names: Vec::new(), shape: self.shape.clone(), values, truth: None };
         match raw {
             RawInput::Numbers(values) => self.push(&mut samples, "input", values.to_vec())?,
             RawInput::Bytes(name, bytes) => self.push_file(&mut samples, name, bytes)?,

@@ -64,6 +64,22 @@ pub struct Samples {
     pub shape: Vec<usize>,
     /// The samples one after the other.
     pub values: SampleValues,
+    /// What the input itself says the answers are, where it does: the target column of a table.
+    pub truth: Option<Truth>,
+}
+
+/// Answers that stand in the input beside what the network reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Truth {
+    /// The class of each sample as it is written, also one the model does not know; `None` where it is missing.
+    Classes(Vec<Option<String>>),
+    /// `outputs` quantities per sample in their unit, sample by sample; NaN where one is missing.
+    Numbers {
+        /// Quantities per sample.
+        outputs: usize,
+        /// The quantities.
+        values: Vec<f32>,
+    },
 }
 
 /// Values of samples.

@@ -46,6 +46,6 @@ impl TextCoding {
             tokens.extend(encoded);
         }
         let names = texts.into_iter().map(|(name, _)| name).collect();
-        Ok(Samples { names, shape: vec![length.unwrap_or(0)], values: SampleValues::I32(tokens) })
+        Ok(Samples { names, shape: vec![length.unwrap_or(0)], values: SampleValues::I32(tokens), truth: None })
     }
 }

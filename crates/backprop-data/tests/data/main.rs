@@ -2,6 +2,7 @@
 
 mod fill;
 mod idx;
+mod on_disk;
 mod order;
 mod scale;
 mod sources;

@@ -106,7 +106,7 @@ fn idx_files_are_read_from_the_configurations_folder() {
     assert!(error(&missing).starts_with("cannot read c.images: "));
     let other = idx_file(8, &[6, 2, 3], &[0; 36]);
     fs::write(folder.path().join("b.images"), other).unwrap();
-    assert_eq!(error(&both), "a.images has samples of shape [2, 2], b.images of [2, 3]; they must be equal");
+    assert_eq!(error(&both), "a.images has samples of shape [2, 2, 1], b.images of [2, 3, 1]; they must be equal");
 }
 
 #[test]
@@ -135,6 +135,7 @@ fn configurations_are_checked_and_survive_storage() {
         test_labels: None,
         test: 0.25,
         classes: vec!["a".into()],
+        stream: Default::default(),
     });
     let text = toml::to_string(&source).unwrap();
     assert_eq!(toml::from_str::<Source>(&text).unwrap(), source);

@@ -12,7 +12,7 @@ pub fn threads() -> usize {
 /// system does not say.
 ///
 /// ```
-/// assert!(backprop::machine::memory_limit().is_none_or(|bytes| bytes > 1 << 20));
+/// assert!(backprop_data::machine::memory_limit().is_none_or(|bytes| bytes > 1 << 20));
 /// ```
 pub fn memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
