@@ -355,4 +355,18 @@ pub enum DataError {
         /// What stands there.
         found: String,
     },
+    /// A setting of `data.augment` is out of range or does not fit the images.
+    #[error("augment.{key} {why}")]
+    Augment {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// Only images can be changed as images are.
+    #[error("augment is for images of shape [height, width, channels], the input has shape {shape:?}; remove the table")]
+    NoImages {
+        /// Shape of a sample.
+        shape: Vec<usize>,
+    },
 }

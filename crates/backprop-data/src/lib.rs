@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod augment;
 mod batches;
 pub mod coding;
 mod column;
@@ -51,6 +52,7 @@ pub mod split;
 pub mod synthetic;
 pub mod text;
 
+pub use augment::{Augment, Draw, Flip, Padding};
 pub use batches::{Batches, Remainder};
 pub use column::{BatchType, Classes, Column, Kind, Role, Values};
 pub use dataset::{Dataset, Subset};

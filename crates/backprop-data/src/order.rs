@@ -46,6 +46,7 @@ const ROUNDS: usize = 8;
 pub(crate) enum Stream {
     Epoch = 0,
     Split = 1,
+    Augment = 2,
 }
 
 impl Order {
@@ -121,7 +122,7 @@ fn shifted(x: u64, hash: u64, side: u64) -> u64 {
 }
 
 /// 2⁶⁴ divided by the golden ratio: the increment of SplitMix64.
-const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The output function of SplitMix64 (Steele, Lea and Flood, 2014, variant 13 of Stafford).
 pub(crate) fn mix(x: u64) -> u64 {
