@@ -49,8 +49,8 @@ pub(crate) struct TrainOptions {
     /// Seed of everything random, instead of train.seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,
-    /// Go on with a run that was interrupted, to the same result as if it had not been
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set", "out", "seed"])]
+    /// Go on with a run that was interrupted, to the same result as if it had not been; with --set for how long and how it runs
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "out", "seed"])]
     pub(crate) resume: Option<PathBuf>,
     /// Stop after this time, data loading included, with a checkpoint to go on from: 90s, 30m, 2h, 1h30m
     #[arg(long, value_name = "TIME")]

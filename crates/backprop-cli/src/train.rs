@@ -29,7 +29,7 @@ pub(crate) fn run(options: &TrainOptions) -> Result<(), Failure> {
     let signals = Signals::watch()?;
     let (existing, config, name) = match &options.resume {
         Some(folder) => {
-            let (run, config) = Run::open(folder)?;
+            let (run, config) = Run::open_with(folder, &options.set.set)?;
             (Some(run), config, String::new())
         }
         None => {
@@ -48,6 +48,9 @@ pub(crate) fn run(options: &TrainOptions) -> Result<(), Failure> {
     let run = match existing {
         Some(run) => {
             trainer.resume(&run)?;
+            if !options.set.set.is_empty() {
+                run.keep(trainer.config())?;
+            }
             signals.ask(trainer.stop_handle());
             run
         }

@@ -155,6 +155,8 @@ impl Checkpoints {
         for folder in self.newest_first() {
             match read(&folder) {
                 Ok(checkpoint) => return Ok(Some(Checkpoint { warnings, ..checkpoint })),
+                // An older checkpoint would lose what the newer program did.
+                Err(error @ CheckpointError::Newer { .. }) => return Err(error),
                 Err(error) => {
                     warnings.push(format!("{error}; going on from the checkpoint before it"));
                     first.get_or_insert(error);

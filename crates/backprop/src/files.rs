@@ -3,6 +3,7 @@
 use backprop_core::{DType, HostTensor, Type};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -72,12 +73,40 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// Tensors as a file in safetensors.
 pub(crate) fn to_safetensors<'t>(tensors: impl IntoIterator<Item = (&'t str, &'t HostTensor)>) -> Vec<u8> {
-    let view = |t: &'t HostTensor| TensorView::new(dtype(t.dtype()), t.shape().to_vec(), t.bytes());
-    let views = tensors.into_iter().filter_map(|(name, t)| Some((name, view(t).ok()?)));
-    safetensors::serialize(views, None).unwrap_or_default()
+    serialize(tensors, None)
 }
 
-/// Tensors from a file in safetensors, by name.
+fn serialize<'t>(
+    tensors: impl IntoIterator<Item = (&'t str, &'t HostTensor)>,
+    metadata: Option<HashMap<String, String>>,
+) -> Vec<u8> {
+    let view = |t: &'t HostTensor| TensorView::new(dtype(t.dtype()), t.shape().to_vec(), t.bytes());
+    let views = tensors.into_iter().filter_map(|(name, t)| Some((name, view(t).ok()?)));
+    safetensors::serialize(views, metadata).unwrap_or_default()
+}
+
+/// The entry of a safetensors file's metadata that holds the checksum of its tensors.
+const CHECKSUM: &str = "crc32";
+
+/// The same with a checksum in the file's metadata, for files that are on their own.
+pub(crate) fn to_checked_safetensors(tensors: &[(String, HostTensor)]) -> Vec<u8> {
+    let mut sorted: Vec<(&str, &HostTensor)> = tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+    sorted.sort_by_key(|(name, _)| *name);
+    let metadata = [(CHECKSUM.into(), checksum(sorted.iter().copied()))];
+    serialize(sorted, Some(metadata.into()))
+}
+
+/// CRC-32 of names, types and contents, in the order given.
+fn checksum<'t>(tensors: impl Iterator<Item = (&'t str, &'t HostTensor)>) -> String {
+    let mut crc = crc32fast::Hasher::new();
+    for (name, tensor) in tensors {
+        crc.update(format!("{name} {}\n", tensor.ty()).as_bytes());
+        crc.update(tensor.bytes());
+    }
+    format!("{:08x}", crc.finalize())
+}
+
+/// Tensors from a file in safetensors, by name. A checksum in its metadata must be right.
 pub(crate) fn from_safetensors(bytes: &[u8]) -> Result<Vec<(String, HostTensor)>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| format!("not a safetensors file ({e})"))?;
     let read = |(name, view): (String, TensorView<'_>)| {
@@ -88,7 +117,12 @@ pub(crate) fn from_safetensors(bytes: &[u8]) -> Result<Vec<(String, HostTensor)>
     };
     let mut tensors = file.tensors().into_iter().map(read).collect::<Result<Vec<_>, String>>()?;
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(tensors)
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    let expected = header.metadata().as_ref().and_then(|m| m.get(CHECKSUM));
+    match expected {
+        Some(sum) if *sum != checksum(tensors.iter().map(|(n, t)| (n.as_str(), t))) => Err("its checksum is wrong".into()),
+        _ => Ok(tensors),
+    }
 }
 
 const DTYPES: [(DType, Dtype); 10] = [
@@ -115,6 +149,27 @@ fn element_type(theirs: Dtype) -> Option<DType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every byte matters: flipping a bit of one is noticed, or changes nothing that is read.
+    #[test]
+    fn damage_to_checked_files_is_noticed() {
+        let tensor = |values: &[f64]| HostTensor::from_f64(DType::F32, [values.len()], values).unwrap();
+        let tensors = vec![("b".to_owned(), tensor(&[1.0, -2.5])), ("a".to_owned(), tensor(&[0.0]))];
+        let whole = to_checked_safetensors(&tensors);
+        let read = from_safetensors(&whole).unwrap();
+        assert_eq!(read, [tensors[1].clone(), tensors[0].clone()]);
+        let mut unnoticed = 0;
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 4;
+            match from_safetensors(&damaged) {
+                Ok(back) if back == read => unnoticed += 1,
+                Ok(_) => panic!("byte {at} changed what was read"),
+                Err(_) => {}
+            }
+        }
+        assert!(unnoticed <= CHECKSUM.len() + 16, "{unnoticed}: only the name of the checksum and blanks do not matter");
+    }
 
     #[test]
     fn every_element_type_survives() {

@@ -1,6 +1,7 @@
 //! The folder of a run: everything that training leaves behind, and all that is needed to go on.
 //!
 //! ```text
+//! run.json              format of the folder, program, when it was made
 //! config.toml           the configuration with every default written out
 //! metrics.jsonl         one JSON object per epoch
 //! checkpoints/          see [`checkpoint`](crate::checkpoint)
@@ -8,6 +9,10 @@
 //! curves.svg            loss and metric
 //! summary.json          the outcome
 //! ```
+
+mod about;
+
+pub use about::{About, FORMAT};
 
 use crate::{
     checkpoint::{Checkpoints, Tensors},
@@ -30,6 +35,17 @@ const WEIGHTS: &str = "weights.safetensors";
 const CURVES: &str = "curves.svg";
 const SUMMARY: &str = "summary.json";
 
+/// Keys that can change while a run goes on: how long it lasts and how it is run, not what its steps compute.
+const FREE: [&str; 7] = [
+    "train.epochs",
+    "train.threads",
+    "train.loader_threads",
+    "train.max_time",
+    "train.max_nonfinite_steps",
+    "train.checkpoint_every_steps",
+    "train.checkpoint_every_seconds",
+];
+
 /// Why a run folder could not be made, opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -45,6 +61,37 @@ pub enum RunError {
     /// The folder is not that of a run.
     #[error("{} is not the folder of a run: it has no {CONFIG}; give the folder that `backprop train` made", .0.display())]
     NotARun(PathBuf),
+    /// The folder is of a newer version of this program.
+    #[error(
+        "the run {} has format {found}, made by {program}; this is backprop {} and reads up to format {FORMAT}: use a newer program",
+        folder.display(), env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The folder.
+        folder: PathBuf,
+        /// Its format.
+        found: u32,
+        /// What made it.
+        program: String,
+    },
+    /// A file of the run is not what was written.
+    #[error("{} is damaged: {what}; restore it from a copy, or start the run anew", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// How it shows.
+        what: String,
+    },
+    /// A value that must not change while a run goes on.
+    #[error("a run that goes on cannot change `{key}`: {why}; to train with it, start a new run from {}", config.display())]
+    Fixed {
+        /// The key.
+        key: String,
+        /// Why not.
+        why: String,
+        /// The configuration of the run.
+        config: PathBuf,
+    },
     /// The weights cannot be read.
     #[error("the weights {} are damaged: {what}; take them from a copy, or train again", file.display())]
     Weights {
@@ -79,7 +126,8 @@ impl Run {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let draft = parent.join(format!(".draft-{name}-{}", std::process::id()));
         files::create_folder(&draft)?;
-        let made = files::write_synced(&draft.join(CONFIG), text.as_bytes()).and_then(|()| files::rename(&draft, folder));
+        let written = About::now().write(&draft).and_then(|()| files::write_synced(&draft.join(CONFIG), text.as_bytes()));
+        let made = written.and_then(|()| files::rename(&draft, folder));
         if let Err(error) = made {
             // The draft is of no use; the first error is the one to report.
             let _ = fs::remove_dir_all(&draft);
@@ -106,13 +154,50 @@ impl Run {
     /// Opens the folder of a run and reads its configuration.
     ///
     /// # Errors
-    /// If it is not the folder of a run.
+    /// If it is not the folder of a run, or that of a newer version of this program.
     pub fn open(folder: &Path) -> Result<(Run, Config), RunError> {
+        Run::open_with(folder, &[])
+    }
+
+    /// Opens the folder of a run that is to go on with some values replaced: `key=value`, of the keys that do not change what the
+    /// steps do that are done already. [`keep`](Self::keep) writes them to the folder.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); a key that must not change.
+    pub fn open_with(folder: &Path, overrides: &[String]) -> Result<(Run, Config), RunError> {
         let file = folder.join(CONFIG);
         if !file.is_file() {
             return Err(RunError::NotARun(folder.into()));
         }
-        Ok((Run { folder: folder.into() }, Config::load(&file, &[])?))
+        About::read(folder)?;
+        let config = Config::load(&file, overrides)?;
+        let fixed = |key: &str, why: String| RunError::Fixed { key: key.into(), why, config: file.clone() };
+        let keys = overrides.iter().filter_map(|o| o.split_once('=')).map(|(key, _)| key.trim());
+        if let Some(key) = keys.clone().find(|key| !FREE.contains(key)) {
+            let free = FREE.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
+            return Err(fixed(key, format!("its steps so far were done with what it is; free to change are {free}")));
+        }
+        let before = if overrides.is_empty() { config.train.epochs } else { Config::load(&file, &[])?.train.epochs };
+        if config.train.epochs < before {
+            return Err(fixed("train.epochs", format!("it can grow, but not from {before} to {}", config.train.epochs)));
+        }
+        Ok((Run { folder: folder.into() }, config))
+    }
+
+    /// Writes the configuration with which the run goes on.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn keep(&self, config: &Config) -> Result<(), RunError> {
+        Ok(files::replace(&self.folder.join(CONFIG), config.to_toml()?.as_bytes())?)
+    }
+
+    /// Who made the folder, and when; `None` for one of the time before formats had versions.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn about(&self) -> Result<Option<About>, RunError> {
+        About::read(&self.folder)
     }
 
     /// The folder.
@@ -145,7 +230,7 @@ impl Run {
     /// # Errors
     /// What the operating system refuses.
     pub fn finish(&self, weights: &[(String, HostTensor)], history: &[Epoch], summary: &Summary) -> Result<(), FileError> {
-        let bytes = files::to_safetensors(weights.iter().map(|(name, t)| (name.as_str(), t)));
+        let bytes = files::to_checked_safetensors(weights);
         files::replace(&self.folder.join(WEIGHTS), &bytes)?;
         self.draw(history, &summary.metric)?;
         files::replace(&self.folder.join(SUMMARY), &line(summary))

@@ -215,3 +215,33 @@ fn damaged_runs() {
     refuses("weights_of_another_network", &again, &["eval", "run"]);
     refuses("checkpoint_of_another_network", &again, &["train", "--resume", "run"]);
 }
+
+#[test]
+fn formats_of_a_later_version() {
+    let place = finished();
+    let replace = |name: &str, from: &str, to: &str| {
+        let text = place.text(name);
+        assert!(text.contains(from), "{text}");
+        place.write(name, text.replacen(from, to, 1));
+    };
+    let latest = format!("run/checkpoints/{}/manifest.json", place.text("run/checkpoints/latest"));
+    replace(&latest, "\"version\": 1", "\"version\": 2");
+    refuses("later_checkpoint", &place, &["train", "--resume", "run"]);
+    replace("run/config.toml", "format = 1", "format = 2\nnovelty = true");
+    refuses("later_configuration", &place, &["eval", "run"]);
+    replace("run/config.toml", "format = 2", "format = \"new\"");
+    refuses("format_of_no_version", &place, &["eval", "run"]);
+    replace("run/run.json", "{\"format\":1", "{\"format\":2,\"novelty\":true");
+    replace("run/run.json", env!("CARGO_PKG_VERSION"), "9.1.0");
+    refuses("later_run", &place, &["train", "--resume", "run"]);
+    place.write("run/run.json", "{");
+    refuses("damaged_run", &place, &["eval", "run"]);
+}
+
+#[test]
+fn what_must_not_change_when_a_run_goes_on() {
+    let place = finished();
+    refuses("resume_with_another_batch", &place, &["train", "--resume", "run", "--set", "train.batch_size=4"]);
+    place.write("run/config.toml", place.text("run/config.toml").replace("epochs = 1", "epochs = 3"));
+    refuses("resume_with_fewer_epochs", &place, &["train", "--resume", "run", "--set", "train.epochs=2"]);
+}

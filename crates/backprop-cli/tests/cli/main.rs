@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod formats;
 mod resume;
 mod same_bits;
 mod stopping;

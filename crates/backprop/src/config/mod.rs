@@ -45,6 +45,8 @@ use toml::{Table, Value};
 /// A training run: data, network, loss, optimizer, schedule, training.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Config {
+    /// Version of the format of configurations: 1. A program refuses one of a later version.
+    format: u32,
     /// Where the data come from.
     pub data: DataConfig,
     /// The network: its layers in order, named `layers.0`, `layers.1`, ….
@@ -62,13 +64,16 @@ pub struct Config {
     document: Option<Arc<Document>>,
 }
 
-const SECTIONS: [&str; 6] = ["data", "layers", "loss", "optimizer", "schedule", "train"];
+/// Version of the format of configurations. Those of every earlier version can be read; a later one is refused.
+pub const FORMAT: u32 = 1;
+
+const SECTIONS: [&str; 7] = ["format", "data", "layers", "loss", "optimizer", "schedule", "train"];
 
 impl Config {
     /// A configuration made in Rust, with the default schedule and training.
     pub fn new(data: DataConfig, layers: Vec<LayerSpec>, loss: LossSpec, optimizer: OptimizerSpec) -> Config {
         let (schedule, train) = (Schedule::default(), TrainConfig::default());
-        Config { data, layers, loss, optimizer, schedule, train, document: None }
+        Config { format: FORMAT, data, layers, loss, optimizer, schedule, train, document: None }
     }
 
     /// Reads a file. Relative paths in it are taken from its folder. `overrides` are `key=value`, as `train.epochs=5`.
@@ -89,11 +94,13 @@ impl Config {
     /// Anything that is not a configuration, with the line and the remedy.
     pub fn parse(name: &str, text: &str, base: &path::Path, overrides: &[String]) -> Result<Config, ConfigError> {
         let document = Document::parse(name, text, overrides)?;
+        check_format(&document)?;
         if let Some(key) = document.tree.keys().find(|k| !SECTIONS.contains(&k.as_str())) {
             return Err(unknown_key(&document, &Path::default(), key, SECTIONS));
         }
         range::check(&document)?;
         let mut config = Config {
+            format: FORMAT,
             data: data(&document)?,
             layers: layers(&document)?,
             loss: section(&document, "loss")?,
@@ -134,6 +141,20 @@ impl Config {
         });
         ConfigError::new(message).key(path.to_string()).at(place).label("here")
     }
+}
+
+/// Before all else: a later format may have other sections.
+fn check_format(document: &Document) -> Result<(), ConfigError> {
+    let message = match document.tree.get("format") {
+        None | Some(Value::Integer(1)) => return Ok(()),
+        Some(Value::Integer(later)) if *later > FORMAT.into() => format!(
+            "this configuration has format {later}; this is backprop {} and reads up to format {FORMAT}: use a newer program",
+            env!("CARGO_PKG_VERSION")
+        ),
+        Some(other) => format!("there is no format {other}; write `format = {FORMAT}` or leave it out"),
+    };
+    let path = Path::key("format");
+    Err(ConfigError::new(message).key("format").at(document.place(&path, false)).label("here"))
 }
 
 fn section<T: DeserializeOwned>(document: &Document, name: &str) -> Result<T, ConfigError> {
