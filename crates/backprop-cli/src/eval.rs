@@ -13,11 +13,13 @@ pub(crate) fn run(options: &EvalOptions) -> Result<(), Failure> {
     let backend = device::backend(&options.device, threads)?;
     let mut trainer = Trainer::new(config, &backend)?;
     trainer.load_weights(&run)?;
-    let metric = trainer.metric();
+    let metric = trainer.metric().to_owned();
     let mut object = Map::from_iter([("event".into(), "evaluated".into()), ("run".into(), json!(run.folder()))]);
     for (name, part) in [("train", Part::Train), ("validation", Part::Validation), ("test", Part::Test)] {
         let Some(score) = trainer.evaluate(part)? else { continue };
-        object.insert(format!("{name}_{metric}"), score.metric.into());
+        for (metric, value) in &score.metrics {
+            object.insert(format!("{name}_{metric}"), (*value).into());
+        }
         object.insert(format!("{name}_loss"), score.loss.into());
         if !options.json {
             let other = if metric == "loss" { String::new() } else { format!("  {metric} {:.4}", score.metric) };

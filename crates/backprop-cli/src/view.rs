@@ -60,7 +60,7 @@ impl View for Lines {
                 epoch.epoch,
                 self.epochs,
                 score(&epoch.train, &self.metric),
-                epoch.validation.map_or(String::new(), |s| format!(", validation {}", score(&s, &self.metric))),
+                epoch.validation.as_ref().map_or(String::new(), |s| format!(", validation {}", score(s, &self.metric))),
                 if epoch.best { " (best)" } else { "" },
                 epoch.rows_per_second,
                 epoch.seconds,
@@ -103,7 +103,7 @@ impl Terminal {
 
     fn epoch(&self, epoch: &Epoch) {
         let metric = |s: &Score| if self.metric == "loss" { " ".repeat(9) } else { format!("{:>9.4}", s.metric) };
-        let validation = epoch.validation.map_or(" ".repeat(22), |s| format!("{:>12.4} {}", s.loss, metric(&s)));
+        let validation = epoch.validation.as_ref().map_or(" ".repeat(22), |s| format!("{:>12.4} {}", s.loss, metric(s)));
         self.line(&format!(
             "{:>5}  {:>10.4} {}  {validation}{} {:>10.2e} {:>10} {:>6.2}s",
             epoch.epoch,
@@ -173,7 +173,7 @@ fn conclusion(s: &Summary) -> Vec<String> {
     let part = |name: &str| {
         let loss = s.scores.get(&format!("{name}_loss"))?;
         let metric = s.scores.get(&format!("{name}_{}", s.metric))?;
-        let score_of = Score { loss: *loss, metric: *metric };
+        let score_of = Score { loss: *loss, metric: *metric, ..Score::default() };
         Some(format!("{name} {}", score(&score_of, &s.metric)))
     };
     let parts: Vec<String> = ["validation", "test"].into_iter().filter_map(part).collect();

@@ -75,7 +75,7 @@ pub struct Started {
     pub scratch_bytes: usize,
     /// Time to trace, differentiate and compile all programs, in seconds.
     pub compile_seconds: f64,
-    /// Name of the task's metric, such as `accuracy`.
+    /// Name of the main metric, such as `accuracy`; `loss` where there is no other.
     pub metric: String,
 }
 
@@ -92,7 +92,7 @@ pub struct Step {
     pub gradient_norm: f64,
     /// Learning rate.
     pub learning_rate: f64,
-    /// The task's metric over the epoch so far.
+    /// The main metric over the epoch so far.
     pub metric: f64,
     /// Mean loss over the epoch so far.
     pub epoch_loss: f64,
@@ -102,15 +102,22 @@ pub struct Step {
     pub total_steps: u64,
 }
 
-/// Loss and metric over a part of the data.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+/// Loss and metrics over a part of the data.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Score {
     /// Mean loss.
     #[serde(deserialize_with = "null_as_nan")]
     pub loss: f64,
-    /// The task's metric; the loss where there is no other.
+    /// The main metric; the loss where there is no other.
     #[serde(deserialize_with = "null_as_nan")]
     pub metric: f64,
+    /// All metrics by name; NaN, in JSON null, where one is not defined.
+    #[serde(default, deserialize_with = "nulls_as_nan")]
+    pub metrics: BTreeMap<String, f64>,
+    /// If a confusion matrix is among the metrics: how often a position of each class was taken for each class, one row for each
+    /// true class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<u64>>,
 }
 
 /// One epoch: a line of `metrics.jsonl`.
@@ -141,10 +148,10 @@ pub struct Epoch {
 /// The outcome: `summary.json`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Summary {
-    /// Loss and metric of the weights that were kept: `test_loss`, `test_accuracy`, `validation_loss`, … as far as there are such parts.
+    /// Loss and metrics of the weights that were kept: `test_loss`, `test_accuracy`, `validation_loss`, … as far as there are such parts.
     #[serde(flatten)]
     pub scores: BTreeMap<String, f64>,
-    /// Name of the task's metric; `loss` where there is no other.
+    /// Name of the main metric; `loss` where there is no other.
     pub metric: String,
     /// The epoch whose weights were kept.
     pub epoch: u64,
@@ -158,8 +165,9 @@ pub struct Summary {
 
 impl Summary {
     /// Adds the score of a part of the data: `test` or `validation`.
-    pub(crate) fn add(&mut self, part: &str, score: Score) {
-        self.scores.insert(format!("{part}_{}", self.metric), score.metric);
+    pub(crate) fn add(&mut self, part: &str, score: &Score) {
+        let metrics = score.metrics.iter().map(|(name, value)| (format!("{part}_{name}"), *value));
+        self.scores.extend(metrics);
         self.scores.insert(format!("{part}_loss"), score.loss);
     }
 }
@@ -167,4 +175,10 @@ impl Summary {
 /// JSON has no NaN and no infinity: they are written as null, and null is read as NaN.
 fn null_as_nan<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(d)?.unwrap_or(f64::NAN))
+}
+
+/// As [`null_as_nan`], for every value.
+fn nulls_as_nan<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let values = BTreeMap::<String, Option<f64>>::deserialize(d)?;
+    Ok(values.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }

@@ -31,6 +31,12 @@ pub trait Loss: Debug + Send + Sync {
     /// Traces the loss of a model's output against the targets.
     fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g>;
 
+    /// What metrics compare with the targets: logits where the targets are classes or probabilities, else numbers in the targets'
+    /// unit. The output itself, unless the loss reads it in another way.
+    fn prediction<'g>(&self, output: Tensor<'g>) -> Tensor<'g> {
+        output
+    }
+
     /// Checks the loss's numbers.
     ///
     /// # Errors
@@ -68,6 +74,9 @@ impl LossSpec {
 impl Loss for LossSpec {
     fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g> {
         self.get().forward(output, target)
+    }
+    fn prediction<'g>(&self, output: Tensor<'g>) -> Tensor<'g> {
+        self.get().prediction(output)
     }
     fn validate(&self) -> Result<(), String> {
         self.get().validate()

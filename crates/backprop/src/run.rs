@@ -249,9 +249,16 @@ impl Run {
             title: title.into(),
             lines: [train, validation].into_iter().filter(|l| !l.points.is_empty()).collect(),
         };
-        let loss = panel("loss", curve("train", &|e| Some(e.train.loss)), curve("validation", &|e| e.validation.map(|s| s.loss)));
-        let other =
-            panel(metric, curve("train", &|e| Some(e.train.metric)), curve("validation", &|e| e.validation.map(|s| s.metric)));
+        let loss = panel(
+            "loss",
+            curve("train", &|e| Some(e.train.loss)),
+            curve("validation", &|e| e.validation.as_ref().map(|s| s.loss)),
+        );
+        let other = panel(
+            metric,
+            curve("train", &|e| Some(e.train.metric)),
+            curve("validation", &|e| e.validation.as_ref().map(|s| s.metric)),
+        );
         // Where the loss is the metric, one panel says it all.
         let panels = if metric == "loss" { vec![loss] } else { vec![loss, other] };
         files::replace(&self.folder.join(CURVES), plot::svg(&panels, "epoch").as_bytes())

@@ -69,7 +69,8 @@ fn the_best_epoch_is_kept_and_measured() {
     let mut trainer = Trainer::new(config(&RESTLESS), &backend).unwrap();
     let (events, summary) = train(&mut trainer);
     let summary = summary.unwrap();
-    let scores: Vec<_> = events.iter().filter_map(|e| if let Event::Epoch(e) = e { e.validation } else { None }).collect();
+    let scores: Vec<_> =
+        events.iter().filter_map(|e| if let Event::Epoch(e) = e { e.validation.clone() } else { None }).collect();
     let best = (0..scores.len())
         .rev()
         .max_by(|&a, &b| scores[a].metric.total_cmp(&scores[b].metric).then(scores[b].loss.total_cmp(&scores[a].loss)));

@@ -1,7 +1,7 @@
 use super::{Group, Groups, StepTrace, TracedGraph, initial_state, trace_step};
 use crate::{
     loss::Loss,
-    metrics::Metric,
+    metrics::{self, Metric},
     nn::{Layer, LayerRow, Mode, StateKind, StateSpec, layer_table},
 };
 use backprop_core::{DType, Error, Graph, HostTensor, Tensor, Type};
@@ -74,19 +74,20 @@ impl Step {
         &self.groups
     }
 
-    /// Names of the metrics in order.
-    pub fn metric_names(&self) -> Vec<String> {
-        self.metrics.iter().map(|m| m.name()).collect()
+    /// The metrics in order.
+    pub fn metrics(&self) -> &[Arc<dyn Metric>] {
+        &self.metrics
     }
 
-    /// The training graph. Data inputs: `hyper`, `seed`, `step`, `x`, `y`. Data outputs, all `f32[]`: `loss_sum`, `weight`, for each
-    /// metric `metric/NAME/sum` and `metric/NAME/weight`, then `grad_norm` (before clipping), `finite`. State outputs:
-    /// parameters, optimizer state, statistics.
+    /// The training graph. Data inputs: `hyper`, `seed`, `step`, `x`, `y`. Data outputs: `loss_sum`, `weight`, for each
+    /// metric its sums as `metric/NAME/0`, `metric/NAME/1`, …, then `grad_norm` (before clipping), `finite`; all `f32[]`, but
+    /// sums may have other shapes, and be `f64`. State outputs: parameters, optimizer state, statistics.
     ///
     /// # Errors
     /// If the numbers of the loss or optimizer are not valid, or the model does not fit the batch.
     pub fn train(&self, batch: &BatchSpec) -> Result<TracedGraph, Error> {
         self.loss.validate().and_then(|()| self.groups.validate()).map_err(Error::Invalid)?;
+        self.metrics.iter().try_for_each(|m| m.validate()).map_err(Error::Invalid)?;
         trace_step(&self.groups, self.dtype, Mode::Train, |t| {
             let mean = self.measure(t, batch);
             if let Some(update) = t.update("", mean, |_| true) {
@@ -136,16 +137,31 @@ impl Step {
     fn measure<'g>(&self, t: &mut StepTrace<'g>, batch: &BatchSpec) -> Tensor<'g> {
         let (x, y) = (t.input("x", batch.x.clone()), t.input("y", batch.y.clone()));
         let output = self.model.forward(&mut t.scope, x);
-        let _scope = t.builder().scope("loss");
-        let loss = self.loss.forward(output, y);
-        t.output("loss_sum", loss.sum.convert(DType::F32));
-        t.output("weight", loss.weight.convert(DType::F32));
-        for metric in &self.metrics {
-            let value = metric.forward(output.stop_gradient(), y);
-            t.output(format!("metric/{}/sum", metric.name()), value.sum.convert(DType::F32));
-            t.output(format!("metric/{}/weight", metric.name()), value.weight.convert(DType::F32));
+        let loss = {
+            let _scope = t.builder().scope("loss");
+            let loss = self.loss.forward(output, y);
+            t.output("loss_sum", loss.sum.convert(DType::F32));
+            t.output("weight", loss.weight.convert(DType::F32));
+            loss.mean()
+        };
+        if !self.metrics.is_empty() {
+            self.measure_metrics(t, output.stop_gradient(), y);
         }
-        loss.mean()
+        loss
+    }
+
+    /// Traces the metrics and adds their sums as outputs.
+    fn measure_metrics<'g>(&self, t: &StepTrace<'g>, output: Tensor<'g>, target: Tensor<'g>) {
+        let loss = t.builder().scope("loss");
+        let output = self.loss.prediction(output);
+        drop(loss);
+        for (i, metric) in self.metrics.iter().enumerate() {
+            let _scope = t.builder().scope(&format!("metrics.{i}"));
+            for (n, sum) in metric.forward(output, target).into_iter().enumerate() {
+                let sum = if sum.dtype() == DType::F64 { sum } else { sum.convert(DType::F32) };
+                t.output(format!("{}{}/{n}", metrics::OUTPUT, metric.name()), sum);
+            }
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use backprop_core::{
 use feed::Pass;
 use loader::Loader;
 use program::Compiled;
-use progress::{Identity, Progress, Sums};
+use progress::{Identity, Progress, Scoring, Sums};
 use std::{sync::Arc, time::Instant};
 
 /// A run in memory: data, programs, the tensors that live between steps, and where training stands.
@@ -55,7 +55,7 @@ pub struct Trainer<'b> {
     config: Config,
     task: Task,
     step: Step,
-    metric: &'static str,
+    scoring: Scoring,
     backend: &'b dyn Backend,
     loader: Loader,
     specs: Vec<StateSpec>,
@@ -84,20 +84,22 @@ impl<'b> Trainer<'b> {
         config.optimizer.validate().map_err(|e| config.error_at("optimizer", e))?;
         config.schedule.validate().map_err(|e| config.error_at("schedule", e))?;
         let mut task = Task::load(&config)?;
-        let (step, metric) = step_of(&config);
+        let step = step_of(&config);
         fit_output(&config, &mut task)?;
         let loader = Loader::new(Arc::clone(task.feed()), loader_threads(&config, &task));
         let spec = task.batch_spec(task.batch_size());
-        let specs = step.train(&spec).map_err(|e| located(&config, e))?.state;
+        let traced = step.train(&spec).map_err(|e| located(&config, e))?;
+        let (specs, scoring) = (traced.state, Scoring::new(step.metrics(), &traced.graph));
         let identity = Identity { seed: config.train.seed, train_rows: task.rows(Part::Train), batch_size: task.batch_size() };
-        let progress = Progress { identity, ..Progress::default() };
+        let mut progress = Progress { identity, ..Progress::default() };
+        progress.sums.reset(scoring.sums);
         let (training, evaluation, warnings) = (Vec::new(), Vec::new(), Vec::new());
         let max_time = config.train.max_time;
         Ok(Trainer {
             config,
             task,
             step,
-            metric,
+            scoring,
             backend,
             loader,
             specs,
@@ -126,6 +128,12 @@ impl<'b> Trainer<'b> {
                 why: format!("it is of {:?}, here it is {:?}", checkpoint.progress.identity, self.progress.identity),
             });
         }
+        if !checkpoint.progress.sums.fit(self.scoring.sums) {
+            return Err(TrainError::Mismatch {
+                what: format!("the checkpoint of {}", run.folder().display()),
+                why: "it has other metrics".into(),
+            });
+        }
         self.put(checkpoint.state, |_| true, "the checkpoint")?;
         self.progress = checkpoint.progress;
         self.best = checkpoint.best;
@@ -142,7 +150,7 @@ impl<'b> Trainer<'b> {
         self.put(run.weights()?, is_weight, &what)
     }
 
-    /// Loss and metric of the current weights over a part of the data; `None` if there is no such part.
+    /// Loss and metrics of the current weights over a part of the data; `None` if there is no such part.
     ///
     /// # Errors
     /// What reading the data gave; [`TrainError::Stopped`] if it was asked to stop.
@@ -153,6 +161,7 @@ impl<'b> Trainer<'b> {
         self.initialise()?;
         self.compile_for(part, Mode::Evaluate)?;
         let mut sums = Sums::default();
+        sums.reset(self.scoring.sums);
         self.loader.begin(Pass { part, shuffled: None, position: 0 })?;
         loop {
             self.stop_if_asked()?;
@@ -160,7 +169,7 @@ impl<'b> Trainer<'b> {
             let compiled = find(&mut self.evaluation, batch.rows)?;
             sums.add(&compiled.run(&mut self.store, batch, None)?, batch.rows);
         }
-        Ok(Some(sums.score()))
+        Ok(Some(self.scoring.score(&sums)))
     }
 
     /// A handle that asks this trainer to stop, from any thread.
@@ -173,9 +182,9 @@ impl<'b> Trainer<'b> {
         self.max_time = Some(time);
     }
 
-    /// Name of the task's metric: `accuracy`, `mse`, or `loss` where the loss is all there is.
-    pub fn metric(&self) -> &'static str {
-        self.metric
+    /// Name of the main metric, as `accuracy` or `mse`; `loss` where the loss is all there is.
+    pub fn metric(&self) -> &str {
+        self.scoring.name()
     }
 
     /// The configuration.
@@ -295,17 +304,17 @@ fn find(list: &mut [(usize, Compiled)], rows: usize) -> Result<&mut Compiled, Tr
     found.ok_or_else(|| Error::Run(format!("no program was compiled for {rows} rows")).into())
 }
 
-/// The step of a configuration, and the name of its metric.
-fn step_of(config: &Config) -> (Step, &'static str) {
+/// The step of a configuration.
+fn step_of(config: &Config) -> Step {
     let model = Sequential::from(config.layers.clone());
     let mut step = Step::new(model, config.loss.clone(), config.optimizer).schedule(config.schedule);
     if let Some(limit) = config.train.clip_norm {
         step = step.clip_norm(limit);
     }
     match &config.loss {
-        LossSpec::CrossEntropy(loss) => (step.metric(Accuracy { ignore_index: loss.ignore_index }), "accuracy"),
-        LossSpec::Mse(_) => (step.metric(MeanSquaredError {}), "mse"),
-        LossSpec::BceWithLogits(_) => (step, "loss"),
+        LossSpec::CrossEntropy(loss) => step.metric(Accuracy { ignore_index: loss.ignore_index }),
+        LossSpec::Mse(_) => step.metric(MeanSquaredError {}),
+        LossSpec::BceWithLogits(_) => step,
     }
 }
 
@@ -325,6 +334,7 @@ fn located(config: &Config, error: Error) -> TrainError {
     match graph.path.as_str() {
         "" => config.error_at("layers", message).into(),
         "loss" => config.error_at("loss", message).into(),
+        metric if metric.starts_with("metrics.") => config.error_at(&format!("train.{metric}"), message).into(),
         layer => config.error_at_layer(layer, message).into(),
     }
 }

@@ -1,5 +1,5 @@
 use super::{TrainError, feed::Batch};
-use crate::step;
+use crate::{metrics, step};
 use backprop_core::{
     Graph, HostTensor,
     exec::{Backend, Memory, Program, Store},
@@ -11,6 +11,10 @@ pub(super) struct Compiled {
     inputs: Vec<Source>,
     outputs: Vec<HostTensor>,
     slots: Slots,
+    /// Positions of the outputs that are sums of metrics.
+    metric_slots: Vec<usize>,
+    /// Their elements after the last run.
+    metrics: Vec<f64>,
 }
 
 /// What a data input is fed from.
@@ -28,7 +32,6 @@ enum Source {
 struct Slots {
     loss_sum: Option<usize>,
     weight: Option<usize>,
-    metric: Option<(usize, usize)>,
     norm: Option<usize>,
     finite: Option<usize>,
 }
@@ -42,11 +45,11 @@ pub(super) struct Runtime<'r> {
 
 /// What one run of a program measured.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Measured {
+pub(super) struct Measured<'m> {
     pub(super) loss_sum: f64,
     pub(super) weight: f64,
-    pub(super) metric_sum: f64,
-    pub(super) metric_weight: f64,
+    /// The sums of all metrics.
+    pub(super) metrics: &'m [f64],
     pub(super) norm: f64,
     pub(super) finite: bool,
 }
@@ -70,16 +73,16 @@ impl Compiled {
         };
         let inputs = signature.inputs.iter().map(|(name, _)| source(name)).collect::<Result<Vec<_>, _>>()?;
         let place = |wanted: &dyn Fn(&str) -> bool| signature.outputs.iter().position(|(name, _)| wanted(name));
-        let metric = |end: &str| place(&|name: &str| name.starts_with("metric/") && name.ends_with(end));
         let slots = Slots {
             loss_sum: place(&|name| name == "loss_sum"),
             weight: place(&|name| name == "weight"),
-            metric: metric("/sum").zip(metric("/weight")),
             norm: place(&|name| name == "grad_norm"),
             finite: place(&|name| name == step::FINITE),
         };
-        let outputs = signature.output_buffers();
-        Ok(Compiled { program, inputs, outputs, slots })
+        let of_metrics = signature.outputs.iter().enumerate().filter(|(_, (name, _))| name.starts_with(metrics::OUTPUT));
+        let (metric_slots, sizes): (Vec<usize>, Vec<usize>) = of_metrics.map(|(i, (_, ty))| (i, ty.elements())).unzip();
+        let (outputs, metrics) = (signature.output_buffers(), vec![0.0; sizes.iter().sum()]);
+        Ok(Compiled { program, inputs, outputs, slots, metric_slots, metrics })
     }
 
     pub(super) fn memory(&self) -> Memory {
@@ -87,7 +90,12 @@ impl Compiled {
     }
 
     /// Runs the program on a batch. `runtime` is needed by training programs only.
-    pub(super) fn run(&mut self, store: &mut Store, batch: &Batch, runtime: Option<Runtime<'_>>) -> Result<Measured, TrainError> {
+    pub(super) fn run(
+        &mut self,
+        store: &mut Store,
+        batch: &Batch,
+        runtime: Option<Runtime<'_>>,
+    ) -> Result<Measured<'_>, TrainError> {
         let mut given = [&batch.x; MOST_INPUTS];
         for (slot, source) in given.iter_mut().zip(&self.inputs) {
             *slot = match (source, &runtime) {
@@ -102,15 +110,23 @@ impl Compiled {
         Ok(self.measured())
     }
 
-    fn measured(&self) -> Measured {
+    fn measured(&mut self) -> Measured<'_> {
+        let mut rest = &mut self.metrics[..];
+        for output in self.metric_slots.iter().map(|&i| &self.outputs[i]) {
+            let (own, others) = rest.split_at_mut(output.ty().elements());
+            rest = others;
+            if let Some(sums) = output.as_slice::<f32>() {
+                own.iter_mut().zip(sums).for_each(|(to, from)| *to = f64::from(*from));
+            } else if let Some(sums) = output.as_slice::<f64>() {
+                own.copy_from_slice(sums);
+            }
+        }
         let read = |slot: Option<usize>| {
             let values = slot.and_then(|i| self.outputs[i].as_slice::<f32>());
             values.and_then(|v| v.first()).map_or(0.0, |v| f64::from(*v))
         };
         let (loss_sum, weight) = (read(self.slots.loss_sum), read(self.slots.weight));
-        // Without another metric the loss is the metric.
-        let (metric_sum, metric_weight) = self.slots.metric.map_or((loss_sum, weight), |(s, w)| (read(Some(s)), read(Some(w))));
         let finite = self.slots.finite.is_none() || read(self.slots.finite) != 0.0;
-        Measured { loss_sum, weight, metric_sum, metric_weight, norm: read(self.slots.norm), finite }
+        Measured { loss_sum, weight, metrics: &self.metrics, norm: read(self.slots.norm), finite }
     }
 }

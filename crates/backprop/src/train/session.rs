@@ -135,7 +135,7 @@ impl Trainer<'_> {
             state_bytes: self.store.bytes(),
             scratch_bytes: programs().map(|m| m.scratch).max().unwrap_or(0),
             compile_seconds: self.compile_seconds,
-            metric: self.metric.into(),
+            metric: self.scoring.name().into(),
         }
     }
 
@@ -209,15 +209,14 @@ impl Trainer<'_> {
         self.progress.step += 1;
         self.progress.position += rows;
         self.progress.sums.add(&measured, rows);
-        let so_far = self.progress.sums.score();
         let step = Step {
             step: self.progress.step,
             epoch: self.progress.epoch + 1,
             loss: measured.loss_sum / measured.weight,
             gradient_norm: measured.norm,
             learning_rate: rates.first().map_or(0.0, |r| r.learning_rate),
-            metric: so_far.metric,
-            epoch_loss: so_far.loss,
+            metric: self.scoring.main(&self.progress.sums),
+            epoch_loss: self.progress.sums.loss(),
             rows,
             total_steps,
         };
@@ -243,39 +242,34 @@ impl Trainer<'_> {
     /// Moves on to the next epoch, keeping the weights if they are the best so far.
     fn close_epoch(&mut self, validation: Option<Score>) -> Epoch {
         let (number, seconds) = (self.progress.epoch + 1, self.progress.seconds.1);
-        let best = validation.is_some_and(|score| self.progress.best.is_none_or(|b| self.better(score, b.score)));
-        if let Some(score) = validation.filter(|_| best) {
+        let best = match (&validation, &self.progress.best) {
+            (Some(score), Some(best)) => self.scoring.better(score, &best.score),
+            (score, _) => score.is_some(),
+        };
+        if let Some(score) = validation.clone().filter(|_| best) {
             self.progress.best = Some(Best { epoch: number, score });
             if self.config.train.keep_best {
                 self.keep();
             }
         }
-        let sums = std::mem::take(&mut self.progress.sums);
         let last_step = self.progress.step.saturating_sub(1);
         let epoch = Epoch {
             epoch: number,
             step: self.progress.step,
-            train: sums.score(),
+            train: self.scoring.score(&self.progress.sums),
             validation,
             learning_rate: self.step.groups().rates(last_step, self.total_steps()).first().map_or(0.0, |r| r.learning_rate),
             best,
             seconds,
             data_seconds: std::mem::take(&mut self.progress.data_seconds),
-            rows_per_second: sums.rows as f64 / seconds.max(1e-9),
+            rows_per_second: self.progress.sums.rows as f64 / seconds.max(1e-9),
         };
+        self.progress.sums.reset(self.scoring.sums);
         self.progress.history.push(epoch.clone());
         self.progress.epoch = number;
         self.progress.position = 0;
         self.progress.seconds.1 = 0.0;
         epoch
-    }
-
-    /// Whether a score beats another: by accuracy if that is the metric, else and among equals by the loss.
-    fn better(&self, new: Score, old: Score) -> bool {
-        if self.metric == "accuracy" && new.metric != old.metric {
-            return new.metric > old.metric;
-        }
-        new.loss < old.loss || old.loss.is_nan()
     }
 
     /// Copies the current weights to where the best are kept.
@@ -314,7 +308,7 @@ impl Trainer<'_> {
         // Lines that the checkpoint counts must be on the disk before it is.
         metrics.sync()?;
         let path = run.checkpoints().save(self.progress.step, &self.progress, self.store.iter(), self.best.as_deref())?;
-        run.draw(&self.progress.history, self.metric)?;
+        run.draw(&self.progress.history, self.scoring.name())?;
         session.saved = (Instant::now(), self.progress.step);
         report(&Event::Checkpoint { step: self.progress.step, path, seconds: clock.elapsed().as_secs_f64() });
         Ok(())
@@ -322,9 +316,9 @@ impl Trainer<'_> {
 
     fn finish(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<Summary, TrainError> {
         self.checkpoint(session, report)?;
-        let last = self.progress.history.last().and_then(|e| e.validation);
+        let last = self.progress.history.last().and_then(|e| e.validation.clone());
         let (mut epoch, mut validation) = (self.progress.epoch, last);
-        if let (Some(best), Some(weights)) = (self.progress.best, self.best.clone()) {
+        if let (Some(best), Some(weights)) = (self.progress.best.clone(), self.best.clone()) {
             (epoch, validation) = (best.epoch, Some(best.score));
             self.put(weights, is_weight, "the best weights")?;
         }
@@ -332,14 +326,14 @@ impl Trainer<'_> {
         self.account(session);
         let mut summary = Summary {
             scores: Default::default(),
-            metric: self.metric.into(),
+            metric: self.scoring.name().into(),
             epoch,
             steps: self.progress.step,
             nonfinite_steps: self.progress.nonfinite.0,
             wall_s: self.progress.seconds.0,
         };
         for (part, score) in [("validation", validation), ("test", test)] {
-            score.into_iter().for_each(|score| summary.add(part, score));
+            score.iter().for_each(|score| summary.add(part, score));
         }
         if let Some((run, _)) = &session.run {
             let weights: Tensors = self.weights().map(|(name, t)| (name.into(), t.clone())).collect();
