@@ -74,9 +74,13 @@ impl Builder {
         self.tensor(ValueId { node, output: 0 })
     }
 
-    /// A constant scalar, rounded to `dtype`.
+    /// A constant scalar, rounded to `dtype`. A fraction among integers is an error of the graph: it would become another number.
     #[track_caller]
     pub fn scalar(&self, dtype: DType, value: f64) -> Tensor<'_> {
+        if dtype.is_int() && value.fract() != 0.0 {
+            let message = format!("{value} is no {dtype}; convert the tensor it stands beside to floating point");
+            return self.fail("constant", &[Type::scalar(dtype)], message);
+        }
         match HostTensor::from_f64(dtype, [], &[value]) {
             Ok(literal) => self.constant(literal),
             Err(message) => self.fail("constant", &[], message),

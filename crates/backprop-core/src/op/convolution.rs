@@ -190,7 +190,7 @@ impl Primitive for Convolution {
 
     fn vjp<'g>(&self, cx: &Vjp<'g>) -> Derivative<'g> {
         let (lhs, rhs, g) = (cx.inputs[0], cx.inputs[1], cx.ct());
-        let to_lhs = cx.wanted[0].then(|| self.input_gradient(lhs, rhs, g));
+        let to_lhs = cx.wanted[0].then(|| self.transpose(g, rhs, &lhs.shape()));
         let to_rhs = cx.wanted[1].then(|| self.kernel_gradient(lhs, rhs, g));
         Derivative::Rule(vec![to_lhs, to_rhs])
     }
@@ -198,7 +198,10 @@ impl Primitive for Convolution {
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         let kernel = &inputs[1].shape;
         let per_output = kernel.elements() / kernel[self.dims.rhs[0]].max(1);
-        Cost { flops: 2 * (outputs[0].elements() * per_output) as u64, bytes: Cost::traffic(inputs, outputs) }
+        Cost {
+            flops: 2u64.saturating_mul(outputs[0].elements().saturating_mul(per_output) as u64),
+            bytes: Cost::traffic(inputs, outputs),
+        }
     }
 
     fn samples() -> Vec<Sample> {
@@ -227,9 +230,13 @@ impl Primitive for Convolution {
 }
 
 impl Convolution {
-    /// The input's gradient: the result's gradient, dilated by the stride, convolved with the reversed kernel whose features
-    /// are exchanged.
-    fn input_gradient<'g>(&self, lhs: Tensor<'g>, rhs: Tensor<'g>, g: Tensor<'g>) -> Tensor<'g> {
+    /// The transpose of this convolution as a linear map of its input: from `g`, shaped like the result, to the shape `input`.
+    /// It is the input's gradient, and what PyTorch calls a transposed convolution. `g`, dilated by the stride, is convolved with
+    /// the reversed kernel whose features are exchanged.
+    ///
+    /// The shapes must be those of a convolution that [`infer`](Primitive::infer) accepts.
+    #[track_caller]
+    pub fn transpose<'g>(&self, g: Tensor<'g>, rhs: Tensor<'g>, input: &Shape) -> Tensor<'g> {
         let groups = self.feature_groups.max(self.batch_groups);
         let (out_dim, in_dim) = (self.dims.rhs[0], self.dims.rhs[1]);
         let kernel = if groups > 1 { move_groups(rhs, out_dim, in_dim, groups) } else { rhs };
@@ -237,7 +244,7 @@ impl Convolution {
         rhs_dims.swap(0, 1);
         let padding = (0..self.spatial()).map(|s| {
             let window = dilate(rhs.shape()[self.dims.rhs[2 + s]], self.rhs_dilation[s]);
-            let (input, result) = self.dilated_extents(s, lhs, g);
+            let (input, result) = self.dilated_extents(s, input, g);
             let before = window - self.padding[s].0 - 1;
             (before, input + window - 1 - result - before)
         });
@@ -268,7 +275,7 @@ impl Convolution {
         };
         let padding = (0..self.spatial()).map(|s| {
             let window = dilate(rhs.shape()[self.dims.rhs[2 + s]], self.rhs_dilation[s]);
-            let (input, result) = self.dilated_extents(s, lhs, g);
+            let (input, result) = self.dilated_extents(s, &lhs.shape(), g);
             (self.padding[s].0, result - input + window - self.padding[s].0 - 1)
         });
         let transposed = Convolution {
@@ -284,8 +291,8 @@ impl Convolution {
         lhs.convolution(g, transposed)
     }
 
-    fn dilated_extents(&self, s: usize, lhs: Tensor<'_>, g: Tensor<'_>) -> (isize, isize) {
-        let input = dilate(lhs.shape()[self.dims.lhs[2 + s]], self.lhs_dilation[s]);
+    fn dilated_extents(&self, s: usize, lhs: &Shape, g: Tensor<'_>) -> (isize, isize) {
+        let input = dilate(lhs[self.dims.lhs[2 + s]], self.lhs_dilation[s]);
         (input, dilate(g.shape()[self.dims.out[2 + s]], self.stride[s]))
     }
 }

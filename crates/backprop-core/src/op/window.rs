@@ -128,8 +128,8 @@ impl Primitive for ReduceWindow {
     }
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
-        let taps: usize = self.window.size.iter().product();
-        Cost { flops: (outputs[0].elements() * taps) as u64, bytes: Cost::traffic(inputs, outputs) }
+        let taps = Shape::from(&self.window.size[..]).elements();
+        Cost { flops: outputs[0].elements().saturating_mul(taps) as u64, bytes: Cost::traffic(inputs, outputs) }
     }
 
     fn samples() -> Vec<Sample> {
@@ -231,8 +231,8 @@ impl Primitive for SelectAndScatter {
     }
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
-        let taps: usize = self.window.size.iter().product();
-        Cost { flops: (inputs[1].elements() * taps) as u64, bytes: Cost::traffic(inputs, outputs) }
+        let taps = Shape::from(&self.window.size[..]).elements();
+        Cost { flops: inputs[1].elements().saturating_mul(taps) as u64, bytes: Cost::traffic(inputs, outputs) }
     }
 
     fn samples() -> Vec<Sample> {
@@ -284,8 +284,8 @@ impl Primitive for SelectAndGather {
     }
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
-        let taps: usize = self.window.size.iter().product();
-        Cost { flops: (outputs[0].elements() * taps) as u64, bytes: Cost::traffic(inputs, outputs) }
+        let taps = Shape::from(&self.window.size[..]).elements();
+        Cost { flops: outputs[0].elements().saturating_mul(taps) as u64, bytes: Cost::traffic(inputs, outputs) }
     }
 
     fn samples() -> Vec<Sample> {
