@@ -32,6 +32,20 @@ activations! {
     Sigmoid => |x| x.logistic();
     /// Hyperbolic tangent.
     Tanh => |x| x.tanh();
+    /// x·1/(1 + e⁻ˣ), also called swish.
+    Silu => functional::silu;
+    /// ELU with the constants that keep mean 0 and variance 1 (Klambauer et al., "Self-Normalizing Neural Networks").
+    Selu => functional::selu;
+    /// x·tanh(ln(1 + eˣ)) (Misra, "Mish").
+    Mish => functional::mish;
+    /// x/(1 + |x|).
+    Softsign => functional::softsign;
+    /// x·min(max(x + 3, 0), 6)/6 (Howard et al., "MobileNetV3").
+    Hardswish => functional::hardswish;
+    /// min(max(x + 3, 0), 6)/6; derivative 0 at the bounds.
+    Hardsigmoid => functional::hardsigmoid;
+    /// min(max(x, 0), 6); derivative 0 at the bounds.
+    Relu6 => |x| functional::hardtanh(x, 0.0, 6.0);
 }
 
 /// How Φ, the normal distribution function in GELU, is formed.
@@ -112,4 +126,6 @@ over_a_dimension! {
     Softmax => functional::softmax;
     /// Logarithm of the softmax along a dimension.
     LogSoftmax => functional::log_softmax;
+    /// The first half of a dimension times the logistic function of its second half (Dauphin et al., "Gated Convolutional Networks").
+    Glu => functional::glu;
 }

@@ -1,10 +1,11 @@
 use super::{Layer, Scope};
 use crate::init::Init;
-use backprop_core::Tensor;
+use backprop_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Rows of a table by index: integers `[..]` to `[.., embedding_dim]`. Parameter `weight` `[num_embeddings, embedding_dim]`.
-/// An index outside the table takes the nearest row.
+/// Rows of a table by index: `[..]` to `[.., embedding_dim]`. Parameter `weight` `[num_embeddings, embedding_dim]`.
+/// Indices are integers, or floating-point numbers, which are rounded (tables hold codes and measurements in one tensor); what is not
+/// finite gives NaN. An index outside the table takes the nearest row.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Embedding {
@@ -32,14 +33,121 @@ impl Embedding {
 
 impl Layer for Embedding {
     fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        let b = cx.builder();
-        if self.num_embeddings == 0 || self.embedding_dim == 0 {
-            return b.fail("embedding", &[x.ty()], "num_embeddings and embedding_dim must be positive".into());
+        if self.num_embeddings == 0 || self.embedding_dim == 0 || x.dtype() == DType::Bool {
+            let message = "num_embeddings and embedding_dim must be positive, and indices must be numbers";
+            return cx.builder().fail("embedding", &[x.ty()], message.into());
         }
-        if !x.dtype().is_int() {
-            return b.fail("embedding", &[x.ty()], "needs integer indices; give it tokens, not floating-point features".into());
+        let table = cx.param("weight", [self.num_embeddings, self.embedding_dim], &first_values(self.init.as_ref()));
+        look_up(table, x)
+    }
+}
+
+/// PyTorch's standard normal unless given.
+fn first_values(init: Option<&Init>) -> Init {
+    init.cloned().unwrap_or(Init::Normal { mean: 0.0, std: 1.0 })
+}
+
+/// Rows of a table `[rows, width]` by codes `[..]`, integers or not.
+fn look_up<'g>(table: Tensor<'g>, codes: Tensor<'g>) -> Tensor<'g> {
+    if codes.dtype().is_int() {
+        return table.rows(codes);
+    }
+    let rows = table.rows(codes.round_nearest_even().convert(DType::I32));
+    // A missing code would become 0, a valid one: let it be seen instead.
+    let missing = (codes.convert(table.dtype()) * 0.0).stop_gradient();
+    let spread: Vec<usize> = (0..codes.rank()).collect();
+    rows + missing.broadcast_in_dim(rows.shape(), &spread)
+}
+
+/// Extents of the rows of several tables: one number for all, or a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(untagged, expecting = "expected a whole number, or a list of them, one for each column")]
+pub enum Widths {
+    /// The same for every table.
+    All(usize),
+    /// One per table.
+    Each(Vec<usize>),
+}
+
+impl From<usize> for Widths {
+    fn from(n: usize) -> Widths {
+        Widths::All(n)
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Widths {
+    fn from(each: [usize; N]) -> Widths {
+        Widths::Each(each.into())
+    }
+}
+
+impl From<Vec<usize>> for Widths {
+    fn from(each: Vec<usize>) -> Widths {
+        Widths::Each(each)
+    }
+}
+
+/// A table of rows for each column of codes, the rows side by side: `[.., C]` to `[.., Σ embedding_dim]`. Parameters
+/// `columns.0.weight` `[num_embeddings, embedding_dim]`, …. Codes are as those of `embedding`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnsEmbedding {
+    /// Number of rows of each column's table: how many codes it has.
+    pub num_embeddings: Vec<usize>,
+    /// Extent of a row: one number for all columns, or one for each.
+    pub embedding_dim: Widths,
+    /// First values; PyTorch's standard normal unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
+}
+
+impl ColumnsEmbedding {
+    /// A table per column, by their numbers of rows and the rows' extents.
+    pub fn new(num_embeddings: impl Into<Vec<usize>>, embedding_dim: impl Into<Widths>) -> ColumnsEmbedding {
+        ColumnsEmbedding { num_embeddings: num_embeddings.into(), embedding_dim: embedding_dim.into(), init: None }
+    }
+
+    /// First values of the tables.
+    pub fn init(mut self, init: Init) -> ColumnsEmbedding {
+        self.init = Some(init);
+        self
+    }
+
+    /// The extent of each table's rows, or what is wrong with the layer for an input.
+    fn widths(&self, x: Tensor<'_>) -> Result<Vec<usize>, String> {
+        let columns = self.num_embeddings.len();
+        let widths = match &self.embedding_dim {
+            Widths::All(n) => vec![*n; columns],
+            Widths::Each(each) => each.clone(),
+        };
+        if widths.len() != columns {
+            return Err(format!("num_embeddings names {columns} columns, embedding_dim {}", widths.len()));
         }
-        let init = self.init.clone().unwrap_or(Init::Normal { mean: 0.0, std: 1.0 });
-        cx.param("weight", [self.num_embeddings, self.embedding_dim], &init).rows(x)
+        if columns == 0 || widths.contains(&0) || self.num_embeddings.contains(&0) {
+            return Err("needs at least one column, and positive num_embeddings and embedding_dim".into());
+        }
+        if x.rank() == 0 || x.dim(-1) != columns || x.dtype() == DType::Bool {
+            return Err(format!("needs codes [.., {columns}], one for each of num_embeddings; choose columns with `select`"));
+        }
+        Ok(widths)
+    }
+}
+
+impl Layer for ColumnsEmbedding {
+    fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        let widths = match self.widths(x) {
+            Ok(widths) => widths,
+            Err(message) => return cx.builder().fail("columns_embedding", &[x.ty()], message),
+        };
+        let (shape, last) = (x.shape(), x.rank() - 1);
+        let column = |i: usize| x.slice_dim(last, i, i + 1).reshape(&shape[..last]);
+        let init = first_values(self.init.as_ref());
+        let mut parts = widths.iter().zip(&self.num_embeddings).enumerate().map(|(i, (&width, &rows))| {
+            cx.child(&format!("columns.{i}"), |cx| look_up(cx.param("weight", [rows, width], &init), column(i)))
+        });
+        match parts.next() {
+            Some(first) => first.concatenate(&parts.collect::<Vec<_>>(), last),
+            None => x,
+        }
     }
 }

@@ -4,9 +4,13 @@
 //! layouts are PyTorch's. Images are channel-last (`[N, H, W, C]`), sequences `[N, T, F]`.
 
 mod activation;
+mod activation_options;
+mod arrange;
 mod checkpoint;
+mod combine;
 mod container;
 mod conv;
+mod conv_transpose;
 mod custom;
 mod dropout;
 mod embedding;
@@ -16,27 +20,42 @@ pub mod functional;
 mod linear;
 mod lstm;
 mod norm;
+mod norm_group;
 mod pool;
+mod pool_whole;
 mod scope;
 mod spec;
 mod table;
+mod take;
+mod upsample;
 
-pub use activation::{Gelu, GeluApproximation, LogSoftmax, Relu, Sigmoid, Softmax, Tanh};
+pub use activation::{
+    Gelu, GeluApproximation, Glu, Hardsigmoid, Hardswish, LogSoftmax, Mish, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softsign,
+    Tanh,
+};
+pub use activation_options::{Celu, Elu, Hardtanh, LeakyRelu, PRelu, Softplus};
+pub use arrange::{Edges, Permute, Reshape, ZeroPad2d};
 pub use checkpoint::{Checkpoint, checkpoint};
+pub use combine::{Add, Concat, Multiply, Repeat};
 pub use container::{Residual, Sequential};
-pub use conv::Conv2d;
+pub use conv::{Conv, Conv1d, Conv2d, Conv3d, DepthwiseConv2d};
+pub use conv_transpose::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 pub use custom::{Saved, custom_vjp_with_residuals};
-pub use dropout::Dropout;
-pub use embedding::Embedding;
-pub use extent::{Padding, Pair};
+pub use dropout::{Dropout, SpatialDropout2d};
+pub use embedding::{ColumnsEmbedding, Embedding, Widths};
+pub use extent::{Extent, NamedPadding, Padding};
 pub use flatten::{Flatten, FlattenOrder};
 pub use linear::Linear;
 pub use lstm::Lstm;
 pub use norm::{BatchNorm, LayerNorm};
-pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
+pub use norm_group::{GroupNorm, InstanceNorm, RmsNorm};
+pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
+pub use pool_whole::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, GlobalAvgPool, GlobalMaxPool};
 pub use scope::{Mode, Scope, StateKind, StateSpec};
 pub use spec::{AnyLayer, LayerSpec};
 pub use table::{LayerRow, layer_table};
+pub use take::Select;
+pub use upsample::{Upsample, UpsampleMode};
 
 use backprop_core::Tensor;
 use std::{any::Any, fmt::Debug};
@@ -90,3 +109,5 @@ const fn spec_last() -> isize {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_spatial;

@@ -3,7 +3,7 @@ use crate::init::Init;
 use backprop_core::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-fn default_eps() -> f64 {
+pub(super) fn default_eps() -> f64 {
     1e-5
 }
 
@@ -13,7 +13,7 @@ fn default_momentum() -> f64 {
 
 /// Normalises each channel (last dimension of `[N, C]`, `[N, T, C]` or `[N, H, W, C]`) over all other dimensions: by the batch's mean
 /// and variance while training, by running ones in evaluation. Parameters `weight`, `bias`; statistics `running_mean`,
-/// `running_var` (unbiased), all `[C]`. Ioffe and Szegedy, "Batch Normalization".
+/// `running_var` (unbiased), all `[C]`. PyTorch's `BatchNorm1d`, `2d` and `3d`. Ioffe and Szegedy, "Batch Normalization".
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNorm {
@@ -26,11 +26,14 @@ pub struct BatchNorm {
     /// Whether there are a weight and a bias.
     #[serde(default = "super::spec_true")]
     pub affine: bool,
+    /// Whether there are running statistics; without them evaluation too uses the batch's.
+    #[serde(default = "super::spec_true")]
+    pub track_running_stats: bool,
 }
 
 impl Default for BatchNorm {
     fn default() -> BatchNorm {
-        BatchNorm { eps: default_eps(), momentum: default_momentum(), affine: true }
+        BatchNorm { eps: default_eps(), momentum: default_momentum(), affine: true, track_running_stats: true }
     }
 }
 
@@ -57,6 +60,12 @@ impl BatchNorm {
         self.affine = affine;
         self
     }
+
+    /// With or without running statistics.
+    pub fn track_running_stats(mut self, track: bool) -> BatchNorm {
+        self.track_running_stats = track;
+        self
+    }
 }
 
 impl Layer for BatchNorm {
@@ -68,22 +77,26 @@ impl Layer for BatchNorm {
         }
         let features = x.dim(-1);
         let (weight, bias) = affine(cx, [features].into(), self.affine);
-        let mean = cx.state("running_mean", [features], &Init::Zeros);
-        let variance = cx.state("running_var", [features], &Init::Ones);
-        if !cx.train() {
+        let tracked = self
+            .track_running_stats
+            .then(|| (cx.state("running_mean", [features], &Init::Zeros), cx.state("running_var", [features], &Init::Ones)));
+        if let (Some((mean, variance)), false) = (tracked, cx.train()) {
             return (x - mean) * (variance + self.eps).rsqrt() * weight + bias;
         }
         let n = x.shape()[..rank - 1].iter().product::<usize>();
         if n < 2 {
-            let message = "needs more than one value per channel to train on; use a larger batch, or drop the last, smaller one";
+            let message =
+                "needs more than one value per channel to normalise by; use a larger batch, or drop the last, smaller one";
             return b.fail("batch_norm", &[x.ty()], message.into());
         }
         let reduced: Vec<usize> = (0..rank - 1).collect();
         let outputs = normalise("batch_norm", [x, weight, bias], reduced, vec![rank - 1], self.eps);
-        let unbiased = outputs[2] * (n as f64 / (n - 1) as f64);
-        let next = |old: Tensor<'g>, new: Tensor<'g>| old * (1.0 - self.momentum) + new.stop_gradient() * self.momentum;
-        cx.set_state("running_mean", next(mean, outputs[1]));
-        cx.set_state("running_var", next(variance, unbiased));
+        if let Some((mean, variance)) = tracked {
+            let unbiased = outputs[2] * (n as f64 / (n - 1) as f64);
+            let next = |old: Tensor<'g>, new: Tensor<'g>| old * (1.0 - self.momentum) + new.stop_gradient() * self.momentum;
+            cx.set_state("running_mean", next(mean, outputs[1]));
+            cx.set_state("running_var", next(variance, unbiased));
+        }
         outputs[0]
     }
 }
@@ -137,22 +150,32 @@ impl LayerNorm {
 
 impl Layer for LayerNorm {
     fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        let shape = x.shape();
-        let count = self.normalized_shape.as_ref().map_or(1, Vec::len);
-        let split = shape.len().checked_sub(count).filter(|_| count > 0);
-        let fits = |split: usize| self.normalized_shape.as_ref().is_none_or(|s| s[..] == shape[split..]);
-        let Some(split) = split.filter(|&s| fits(s)) else {
-            let message = format!("the input's last dimensions must be {:?}", self.normalized_shape.as_deref().unwrap_or(&[]));
-            return cx.builder().fail("layer_norm", &[x.ty()], message);
+        let dims = match last_dims(x, self.normalized_shape.as_deref(), self.eps) {
+            Ok(dims) => dims,
+            Err(message) => return cx.builder().fail("layer_norm", &[x.ty()], message),
         };
-        let (weight, bias) = affine(cx, shape[split..].into(), self.elementwise_affine);
-        let dims: Vec<usize> = (split..shape.len()).collect();
+        let own = x.shape()[dims[0]..].into();
+        let (weight, bias) = affine(cx, own, self.elementwise_affine);
         normalise("layer_norm", [x, weight, bias], dims.clone(), dims, self.eps)[0]
     }
 }
 
+/// The last dimensions, whose extents must be the given ones if there are any; or what is wrong.
+pub(super) fn last_dims(x: Tensor<'_>, extents: Option<&[usize]>, eps: f64) -> Result<Vec<usize>, String> {
+    let shape = x.shape();
+    let count = extents.map_or(1, <[usize]>::len);
+    let split = shape.len().checked_sub(count).filter(|_| count > 0);
+    let Some(split) = split.filter(|&s| extents.is_none_or(|e| *e == shape[s..])) else {
+        return Err(format!("the input's last dimensions must be {:?}", extents.unwrap_or(&[])));
+    };
+    if !eps.is_finite() || eps < 0.0 {
+        return Err(format!("eps must be a number of at least 0, got {eps}"));
+    }
+    Ok((split..shape.len()).collect())
+}
+
 /// Weight and bias, or the constants 1 and 0.
-fn affine<'g>(cx: &mut Scope<'g>, shape: Shape, affine: bool) -> (Tensor<'g>, Tensor<'g>) {
+pub(super) fn affine<'g>(cx: &mut Scope<'g>, shape: Shape, affine: bool) -> (Tensor<'g>, Tensor<'g>) {
     if affine {
         return (cx.param("weight", shape.clone(), &Init::Ones), cx.param("bias", shape, &Init::Zeros));
     }
@@ -165,7 +188,13 @@ fn affine<'g>(cx: &mut Scope<'g>, shape: Shape, affine: bool) -> (Tensor<'g>, Te
 ///
 /// The derivative is `dx = rstd·(d̂ − mean(d̂) − x̂·mean(d̂·x̂))` with `d̂ = g·weight` and `x̂ = (x − mean)·rstd`: both papers' formula.
 #[track_caller]
-fn normalise<'g>(region: &str, operands: [Tensor<'g>; 3], dims: Vec<usize>, own: Vec<usize>, eps: f64) -> Vec<Tensor<'g>> {
+pub(super) fn normalise<'g>(
+    region: &str,
+    operands: [Tensor<'g>; 3],
+    dims: Vec<usize>,
+    own: Vec<usize>,
+    eps: f64,
+) -> Vec<Tensor<'g>> {
     let shape = operands[0].shape();
     let others: Vec<usize> = (0..shape.len()).filter(|d| !own.contains(d)).collect();
     let (over, along) = (&dims, &own);

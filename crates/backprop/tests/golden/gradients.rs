@@ -10,11 +10,11 @@ use backprop_core::{
 };
 use std::collections::HashMap;
 
-const SPREAD: Domain = Domain::Uniform(-1.5, 1.5);
+pub const SPREAD: Domain = Domain::Uniform(-1.5, 1.5);
 /// Away from the kink at 0.
-const OFF_ZERO: Domain = Domain::AwayFrom { low: -1.5, high: 1.5, offset: 0.0, spacing: 100.0, margin: 0.05 };
+pub const OFF_ZERO: Domain = Domain::AwayFrom { low: -1.5, high: 1.5, offset: 0.0, spacing: 100.0, margin: 0.05 };
 /// Without ties, and further apart than the differences reach.
-const DISTINCT: Domain = Domain::Distinct(-2.0, 2.0);
+pub const DISTINCT: Domain = Domain::Distinct(-2.0, 2.0);
 
 fn trace<'g>(
     layer: &dyn Layer,
@@ -30,7 +30,7 @@ fn trace<'g>(
 }
 
 /// Checks a layer for inputs of several shapes with respect to input and parameters.
-fn check(layer: impl Layer, domain: &Domain, shapes: &[&[usize]]) {
+pub fn check(layer: impl Layer, domain: &Domain, shapes: &[&[usize]]) {
     assert!(shapes.len() >= 8, "{layer:?}: {} shapes", shapes.len());
     for (seed, &shape) in shapes.iter().enumerate() {
         check_one(&layer, Type::new(DType::F64, shape), domain, seed as u64);
@@ -60,8 +60,8 @@ fn check_one(layer: &dyn Layer, ty: Type, domain: &Domain, seed: u64) {
     assert!(empty || report.largest_derivative() >= 0.05, "{layer:?} on {ty}: the derivatives vanish");
 }
 
-const ROWS: &[&[usize]] = &[&[1, 1], &[2, 3], &[5, 4], &[1, 7], &[3, 2, 4], &[2, 1, 3], &[0, 3], &[9, 1]];
-const IMAGES: &[&[usize]] =
+pub const ROWS: &[&[usize]] = &[&[1, 1], &[2, 3], &[5, 4], &[1, 7], &[3, 2, 4], &[2, 1, 3], &[0, 3], &[9, 1]];
+pub const IMAGES: &[&[usize]] =
     &[&[1, 4, 4, 2], &[2, 3, 5, 2], &[1, 5, 3, 4], &[3, 4, 4, 2], &[1, 3, 3, 2], &[2, 4, 6, 2], &[0, 4, 4, 2], &[1, 7, 3, 2]];
 
 #[test]
@@ -199,22 +199,25 @@ fn wrong_derivatives_of_layers_are_noticed() {
         ("dot_general", Box::new(Linear::new(3)), &[2, 3]),
         ("scan", Box::new(Lstm::new(2)), &[2, 3, 2]),
     ];
-    for (op, layer, shape) in layers {
-        let x = Random::new(1).array(&Type::new(DType::F64, shape), &SPREAD);
-        for kind in [FaultKind::Scale, FaultKind::Drop, FaultKind::Overwrite] {
-            let fault = Fault { op: op.into(), kind };
-            let specs = parameters(&*layer, &x.ty);
-            let mut random = Random::new(2);
-            let state: Vec<Array> = specs.iter().map(|s| random.array(&s.ty, &Domain::Uniform(-0.9, 0.9))).collect();
-            let inputs = [vec![x.clone()], state].concat();
-            let result = with_fault(fault, || {
-                GradientCheck::default().run(&inputs, |b, xs| {
-                    let values = specs.iter().map(|s| s.name.clone()).zip(xs[1..].iter().copied()).collect();
-                    let y = trace(&*layer, b, xs[0], values).0;
-                    [vec![y], xs.iter().map(|&x| x * 0.3).collect()].concat()
-                })
-            });
-            assert!(matches!(result, Err(CheckError::Mismatch { .. })), "{layer:?}: {kind:?} of {op} was not noticed");
-        }
+    layers.iter().for_each(|(op, layer, shape)| check_faults(op, &**layer, shape));
+}
+
+/// Fails unless the check notices a primitive's rule within a layer that is wrong.
+pub fn check_faults(op: &str, layer: &dyn Layer, shape: &[usize]) {
+    let x = Random::new(1).array(&Type::new(DType::F64, shape), &SPREAD);
+    for kind in [FaultKind::Scale, FaultKind::Drop, FaultKind::Overwrite] {
+        let fault = Fault { op: op.into(), kind };
+        let specs = parameters(layer, &x.ty);
+        let mut random = Random::new(2);
+        let state: Vec<Array> = specs.iter().map(|s| random.array(&s.ty, &Domain::Uniform(-0.9, 0.9))).collect();
+        let inputs = [vec![x.clone()], state].concat();
+        let result = with_fault(fault, || {
+            GradientCheck::default().run(&inputs, |b, xs| {
+                let values = specs.iter().map(|s| s.name.clone()).zip(xs[1..].iter().copied()).collect();
+                let y = trace(layer, b, xs[0], values).0;
+                [vec![y], xs.iter().map(|&x| x * 0.3).collect()].concat()
+            })
+        });
+        assert!(matches!(result, Err(CheckError::Mismatch { .. })), "{layer:?}: {kind:?} of {op} was not noticed");
     }
 }

@@ -1,8 +1,10 @@
 //! Layers, losses, optimizers, schedules and whole networks against values recorded from PyTorch.
 
 mod gradients;
+mod gradients_spatial;
 mod initialisers;
 mod layers;
+mod layers_spatial;
 mod losses;
 mod networks;
 mod optimizers;

@@ -1,7 +1,14 @@
 //! Golden files, and the two engines they judge.
 
 use backprop::prelude::*;
-use backprop_core::reference::{Array, evaluate};
+use backprop_core::{
+    exec::{
+        Program, Store,
+        native::{Native, Options},
+    },
+    reference::{Array, evaluate},
+};
+use backprop_kernels::Isa;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::{collections::HashMap, path::Path};
@@ -43,6 +50,24 @@ pub fn oracle(graph: &Graph, inputs: &HashMap<String, Array>) -> HashMap<String,
     let given = |name: &String| inputs.get(name).unwrap_or_else(|| panic!("no value for input `{name}`")).clone();
     let arguments: Vec<Array> = graph.inputs.iter().map(|i| given(&i.name)).collect();
     graph.outputs.iter().map(|o| o.name.clone()).zip(evaluate(graph, &arguments)).collect()
+}
+
+/// Evaluates a graph by the oracle for inputs by name; returns the outputs by name.
+pub fn by_oracle(graph: &Graph, inputs: &Tensors) -> HashMap<String, Vec<f64>> {
+    oracle(graph, &arrays(inputs)).into_iter().map(|(name, value)| (name, value.to_f64())).collect()
+}
+
+/// Runs a graph by the native executor, with freed memory poisoned, for inputs by name; returns the outputs by name.
+pub fn natively(graph: &Graph, inputs: &Tensors) -> HashMap<String, Vec<f64>> {
+    let options = Options { poison: true, ..Options::default() };
+    let mut program = Native::new(2, Isa::detect()).with(options).build(graph).unwrap();
+    let mut store = Store::new();
+    inputs.iter().for_each(|(name, value)| store.insert(name.clone(), value.clone()));
+    let signature = program.signature().clone();
+    let data: Vec<&HostTensor> = signature.inputs.iter().map(|(name, _)| &inputs[name]).collect();
+    let mut outputs = signature.output_buffers();
+    program.run(&mut store, &data, &mut outputs).unwrap();
+    signature.outputs.iter().map(|(name, _)| name.clone()).zip(outputs.iter().map(HostTensor::to_f64)).collect()
 }
 
 /// As arrays of the oracle.
