@@ -12,7 +12,7 @@ fn grey(pixel: &[f32; 3]) -> f32 {
 
 /// Keeps a value in 0..=255. Written out, so that it becomes two instructions.
 fn limit(value: f32) -> f32 {
-    value.max(0.0).min(WHITE)
+    value.clamp(0.0, WHITE)
 }
 
 /// `value · factor`.
@@ -56,7 +56,7 @@ pub(super) fn hue(image: &mut [f32], turn: f32) {
         let place = if place >= 6.0 { place - 6.0 } else { place };
         let channel = |n: f32| {
             let k = if n + place >= 6.0 { n + place - 6.0 } else { n + place };
-            most - chroma * k.min(4.0 - k).max(0.0).min(1.0)
+            most - chroma * k.min(4.0 - k).clamp(0.0, 1.0)
         };
         *pixel = [channel(5.0), channel(3.0), channel(1.0)];
     }
