@@ -1,7 +1,8 @@
-//! Developer tasks: `cargo xtask tidy`, `cargo xtask commands FILE…`, `cargo xtask accuracy`.
+//! Developer tasks: `cargo xtask tidy`, `cargo xtask commands FILE…`, `cargo xtask accuracy`, `cargo xtask data NAME…`.
 
 mod accuracy;
 mod commands;
+mod data;
 mod tidy;
 
 use std::process::ExitCode;
@@ -12,7 +13,8 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "tidy" => tidy::run(),
         Some((task, [])) if task == "accuracy" => accuracy::run(),
         Some((task, files)) if task == "commands" && !files.is_empty() => commands::run(files),
-        _ => Err("usage: cargo xtask tidy | cargo xtask accuracy | cargo xtask commands FILE…".into()),
+        Some((task, names)) if task == "data" => data::run(names),
+        _ => Err("usage: cargo xtask tidy | cargo xtask accuracy | cargo xtask commands FILE… | cargo xtask data NAME…".into()),
     };
     match result {
         Ok(summary) => {
