@@ -17,6 +17,16 @@ pub enum DataError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Data that would not fit into memory.
+    #[error("{data} would take {bytes} bytes, more than the {limit} that this process can have; make it smaller")]
+    TooLarge {
+        /// The data.
+        data: String,
+        /// Bytes they would take.
+        bytes: u64,
+        /// Bytes that this process can have.
+        limit: u64,
+    },
     /// A gzip stream ends early or its checksum does not fit.
     #[error(
         "{file}: the gzip data is damaged or cut short after {unpacked} unpacked bytes ({source}); \

@@ -1,7 +1,7 @@
 //! Made-up data for tests and first experiments: a pure function of their settings.
 
 use crate::order::mix;
-use crate::{Classes, Column, DataError, InMemory};
+use crate::{Classes, Column, DataError, InMemory, machine};
 
 /// Clusters of points around one centre per class, easily told apart.
 ///
@@ -9,7 +9,7 @@ use crate::{Classes, Column, DataError, InMemory};
 /// deviate by about 0.5. Labels go round: row `i` has class `i mod classes`.
 ///
 /// # Errors
-/// A number that is 0.
+/// A number that is 0; more data than memory can hold.
 pub fn clusters(rows: usize, features: usize, classes: usize, seed: u64) -> Result<InMemory, DataError> {
     nonzero([("rows", rows), ("features", features), ("classes", classes)])?;
     clustered("synthetic clusters", Column::input("point", &[features]), rows, classes, seed)
@@ -20,7 +20,7 @@ pub fn clusters(rows: usize, features: usize, classes: usize, seed: u64) -> Resu
 /// Columns: `image` of shape `[height, width, channels]`, `label`.
 ///
 /// # Errors
-/// A number that is 0.
+/// A number that is 0; more data than memory can hold.
 pub fn images(rows: usize, shape: [usize; 3], classes: usize, seed: u64) -> Result<InMemory, DataError> {
     let [height, width, channels] = shape;
     nonzero([("rows", rows), ("height", height), ("width", width), ("channels", channels), ("classes", classes)])?;
@@ -29,12 +29,13 @@ pub fn images(rows: usize, shape: [usize; 3], classes: usize, seed: u64) -> Resu
 
 fn clustered(name: &str, input: Column, rows: usize, classes: usize, seed: u64) -> Result<InMemory, DataError> {
     let features = input.elements();
+    let elements = made(name, rows, features)?;
     let centre = |class: usize, j: usize| 4.0 * uniform(seed, 0, class * features + j) - 2.0;
     let value = |i: usize| {
         let class = (i / features) % classes;
         centre(class, i % features) + 0.5 * bell(seed, 1, i)
     };
-    let values: Vec<f32> = (0..rows * features).map(value).collect();
+    let values: Vec<f32> = (0..elements).map(value).collect();
     let labels: Vec<i32> = (0..rows).map(|row| (row % classes) as i32).collect();
     InMemory::new(name).with_column(input, values)?.with_column(Column::label("label", Classes::numbered(classes)), labels)
 }
@@ -45,17 +46,18 @@ fn clustered(name: &str, input: Column, rows: usize, classes: usize, seed: u64) 
 /// Columns: `point` of shape `[features]`, `value`.
 ///
 /// # Errors
-/// A number that is 0.
+/// A number that is 0; more data than memory can hold.
 pub fn linear(rows: usize, features: usize, noise: f32, seed: u64) -> Result<InMemory, DataError> {
     nonzero([("rows", rows), ("features", features)])?;
-    let points: Vec<f32> = (0..rows * features).map(|i| bell(seed, 1, i)).collect();
+    let name = "synthetic linear law";
+    let points: Vec<f32> = (0..made(name, rows, features)?).map(|i| bell(seed, 1, i)).collect();
     let value = |(row, point): (usize, &[f32])| {
         let terms = point.iter().enumerate();
         let law: f32 = terms.map(|(j, x)| (2.0 * uniform(seed, 0, j) - 1.0) * x).sum();
         law + 1.0 + noise * bell(seed, 2, row)
     };
     let values: Vec<f32> = points.chunks(features).enumerate().map(value).collect();
-    InMemory::new("synthetic linear law")
+    InMemory::new(name)
         .with_column(Column::input("point", &[features]), points)?
         .with_column(Column::target("value", &[]), values)
 }
@@ -64,6 +66,16 @@ fn nonzero<const N: usize>(numbers: [(&'static str, usize); N]) -> Result<(), Da
     match numbers.into_iter().find(|&(_, n)| n == 0) {
         Some((what, _)) => Err(DataError::Zero { what }),
         None => Ok(()),
+    }
+}
+
+/// Number of values that are to be made, if memory can hold them.
+fn made(name: &str, rows: usize, features: usize) -> Result<usize, DataError> {
+    let elements = rows.saturating_mul(features);
+    let bytes = (elements as u64).saturating_mul(size_of::<f32>() as u64);
+    match machine::memory_limit() {
+        Some(limit) if bytes > limit => Err(DataError::TooLarge { data: name.into(), bytes, limit }),
+        _ => Ok(elements),
     }
 }
 

@@ -248,7 +248,7 @@ impl<'g> Generator<'g> {
     /// One value everywhere; those that a simplification might look for.
     fn uniform(&mut self, ty: &Type) -> Tensor<'g> {
         let value = *self.random.pick(&[0.0, 1.0, -0.0, -1.0, 0.5, 2.0]);
-        self.b.full(ty.clone(), value)
+        self.b.full(ty.clone(), if ty.dtype.is_float() { value } else { value.trunc() })
     }
 
     fn constant(&mut self, ty: &Type) -> Tensor<'g> {

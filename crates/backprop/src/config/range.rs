@@ -15,11 +15,19 @@ enum Range {
     Probability,
     /// In `[0, 1)`.
     BelowOne,
-    /// A whole number of 1 or more.
+    /// A whole number of 1 or more, and below [`LARGEST`].
     Count,
     /// A whole number of 0 or more.
     Whole,
+    /// A whole number of 1 to [`DEEPEST`].
+    Depth,
 }
+
+/// More layers on top of each other are a mistake: tracing them alone would take minutes.
+const DEEPEST: f64 = 10_000.0;
+
+/// No extent reaches 2⁴⁰: products of a few of them stay within 64 bits.
+const LARGEST: f64 = (1_u64 << 40) as f64;
 
 /// Keys and what their numbers must be, wherever in the section they stand. Lists are checked entry by entry.
 const ROWS: &[(&str, &[&str], Range)] = &[
@@ -27,7 +35,8 @@ const ROWS: &[(&str, &[&str], Range)] = &[
     ("data", &["rows", "features", "classes", "sequence", "stride", "height", "width", "channels"], Range::Count),
     ("data", &["seed"], Range::Whole),
     ("layers", &["out_features", "out_channels", "kernel_size", "stride", "dilation", "groups"], Range::Count),
-    ("layers", &["hidden_size", "num_layers", "num_embeddings", "embedding_dim"], Range::Count),
+    ("layers", &["hidden_size", "num_embeddings", "embedding_dim"], Range::Count),
+    ("layers", &["num_layers"], Range::Depth),
     ("layers", &["multiplier", "output_size", "num_groups", "scale_factor", "times", "len", "dims"], Range::Count),
     ("layers", &["padding", "output_padding", "start", "indices"], Range::Whole),
     ("layers", &["beta"], Range::Positive),
@@ -71,6 +80,8 @@ fn check_number(document: &Document, path: &Path, number: f64, whole: bool) -> R
         Some(Range::Probability) if !(0.0..=1.0).contains(&number) => "a number from 0 to 1",
         Some(Range::BelowOne) if !(0.0..1.0).contains(&number) => "a number from 0 to below 1",
         Some(Range::Count) if number < 1.0 || !whole => "a whole number of 1 or more",
+        Some(Range::Count) if number >= LARGEST => "a whole number below 2^40",
+        Some(Range::Depth) if !(1.0..=DEEPEST).contains(&number) || !whole => "a whole number from 1 to 10000",
         Some(Range::Whole) if number < 0.0 || !whole => "a whole number of 0 or more",
         _ => return Ok(()),
     };

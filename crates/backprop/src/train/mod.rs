@@ -128,14 +128,9 @@ impl<'b> Trainer<'b> {
                 why: format!("it is of {:?}, here it is {:?}", checkpoint.progress.identity, self.progress.identity),
             });
         }
-        if !checkpoint.progress.sums.fit(self.scoring.sums) {
-            return Err(TrainError::Mismatch {
-                what: format!("the checkpoint of {}", run.folder().display()),
-                why: "it has other metrics".into(),
-            });
-        }
         self.put(checkpoint.state, |_| true, "the checkpoint")?;
         self.progress = checkpoint.progress;
+        self.progress.sums.fit(self.scoring.sums);
         self.best = checkpoint.best;
         self.warnings = checkpoint.warnings;
         Ok(())

@@ -52,13 +52,33 @@ pub(super) struct Best {
 
 /// Sums of losses with their weights and of all metrics, in f64 and in the order of the batches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredSums")]
 pub(super) struct Sums {
     loss: f64,
     weight: f64,
-    #[serde(deserialize_with = "nulls_as_nan")]
     metrics: Vec<f64>,
     /// Rows, those of steps that changed nothing included.
     pub(super) rows: u64,
+}
+
+/// Sums as checkpoints have them: those made before a step could have several metrics have one, as a sum and its weight.
+#[derive(Deserialize)]
+struct StoredSums {
+    loss: f64,
+    weight: f64,
+    #[serde(default, deserialize_with = "nulls_as_nan")]
+    metrics: Vec<f64>,
+    metric: Option<f64>,
+    metric_weight: Option<f64>,
+    rows: u64,
+}
+
+impl From<StoredSums> for Sums {
+    fn from(stored: StoredSums) -> Sums {
+        let StoredSums { loss, weight, mut metrics, metric, metric_weight, rows } = stored;
+        metrics.extend(metric.into_iter().chain(metric_weight));
+        Sums { loss, weight, metrics, rows }
+    }
 }
 
 /// JSON has no NaN and no infinity: they are written as null.
@@ -84,9 +104,13 @@ impl Sums {
         }
     }
 
-    /// Whether these are sums of that many sums of metrics.
-    pub(super) fn fit(&self, metrics: usize) -> bool {
-        self.metrics.len() == metrics
+    /// Makes them sums of that many sums of metrics. An earlier version may have measured others by default: for the rest of the
+    /// epoch the metrics over its training part are then not defined.
+    pub(super) fn fit(&mut self, metrics: usize) {
+        if self.metrics.len() != metrics {
+            self.metrics.clear();
+            self.metrics.resize(metrics, f64::NAN);
+        }
     }
 
     /// The mean loss; NaN if nothing was added.
