@@ -101,7 +101,7 @@ fn numbers_out_of_range() {
 fn networks_larger_than_the_machine() {
     refuses_change("larger_than_any_memory", "out_features = 8", "out_features = 4000000000000000000");
     let place = Workplace::new();
-    place.write("model.toml", GOOD.replacen("out_features = 8", "out_features = 4000000000000", 1));
+    place.write("model.toml", GOOD.replacen("out_features = 8", "out_features = 400000000000", 1));
     let output = place.run(&["train", "model.toml", "--out", "run"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");

@@ -187,7 +187,7 @@ fn work(feed: &Feed, shared: &Shared) {
         let mut spare = std::mem::take(&mut state.slots[number % ring].spare);
         drop(state);
         let filled = catch_unwind(AssertUnwindSafe(|| filled(feed, pass, number, &mut rows, &mut spare)));
-        let filled = filled.unwrap_or_else(|_| Err(TrainError::Loader));
+        let filled = filled.unwrap_or(Err(TrainError::Loader));
         state = locked(&shared.state);
         let current = state.turn == turn;
         let slot = &mut state.slots[number % ring];
