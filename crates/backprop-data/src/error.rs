@@ -365,6 +365,40 @@ pub enum DataError {
         /// What stands there.
         found: String,
     },
+    /// An image cannot be read.
+    #[error("{file}: {why}")]
+    Image {
+        /// The file.
+        file: String,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
+    /// A folder does not hold what it should.
+    #[error("{folder} {why}")]
+    Folder {
+        /// The folder.
+        folder: String,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
+    /// A CSV file of labels does not fit.
+    #[error("{file}, line {line}: {why}")]
+    Labels {
+        /// The file.
+        file: String,
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
+    /// A setting of an image source is out of range.
+    #[error("{setting} {why}")]
+    ImageSetting {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// A setting of `data.augment` is out of range or does not fit the images.
     #[error("augment.{key} {why}")]
     Augment {

@@ -1,8 +1,8 @@
 //! Data sources, formats, order and batching of the backprop training engine.
 //!
 //! A [`Source`] names data: something embedded in the program ([Fashion-MNIST](Source::Fashion),
-//! [UCI digits](Source::Digits), [two plays](Source::Shakespeare)), [IDX files](Source::Idx) or a
-//! [text](Source::Text). Loading it gives [`Parts`]: training, validation and test [`Dataset`]s. A
+//! [UCI digits](Source::Digits), [two plays](Source::Shakespeare)), [IDX files](Source::Idx), a
+//! [folder of images](Source::Folder) or a [text](Source::Text). Loading it gives [`Parts`]: training, validation and test [`Dataset`]s. A
 //! data set has typed columns and fills buffers that the caller owns with any rows of them, so a
 //! training step allocates nothing. Which rows come when is an [`Order`], a pure function of seed,
 //! epoch and position: training resumes anywhere without replaying what went before. Numbers are
@@ -39,6 +39,7 @@ mod dataset;
 mod embedded;
 mod error;
 pub mod idx;
+mod image;
 mod load;
 pub mod machine;
 mod memory;
@@ -58,6 +59,7 @@ pub use column::{BatchType, Classes, Column, Kind, Role, Values};
 pub use dataset::{Dataset, Subset};
 pub use embedded::{digits, fashion, shakespeare};
 pub use error::DataError;
+pub use image::{Fit, Frame, ImageFolder, ImageSize, LabelKind};
 pub use load::{LoadError, LoadOptions, Loaded, NormaliseTarget};
 pub use memory::InMemory;
 pub use on_disk::{OnDisk, Stream};

@@ -61,12 +61,12 @@ impl Parts {
     }
 
     /// Splits a share off the training part as validation part, by the run's seed; a share of 0
-    /// leaves all as it is.
+    /// leaves all as it is, and so does a validation part that is there already.
     ///
     /// # Errors
     /// As [`with_test`](Parts::with_test).
     pub fn with_validation(mut self, share: f64, seed: u64) -> Result<Self, DataError> {
-        if share != 0.0 {
+        if share != 0.0 && self.validation.is_none() {
             let (train, validation) = self.split(share, seed)?;
             (self.train, self.validation) = (train, Some(validation));
         }

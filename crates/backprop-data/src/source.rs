@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Classes, DataError, Dataset, Kind, LoadError, LoadOptions, Loaded, Parts, Stream, embedded, idx, split, synthetic, text,
+    Classes, DataError, Dataset, ImageFolder, Kind, LoadError, LoadOptions, Loaded, Parts, Stream, embedded, idx, split,
+    synthetic, text,
 };
 
 /// A data source: the Rust value and the `[data]` table of a configuration are one definition,
@@ -55,6 +56,8 @@ pub enum Source {
     },
     /// IDX files, gzipped or not: see [`idx::dataset`].
     Idx(IdxFiles),
+    /// PNG and JPEG images in a folder: see [`ImageFolder`].
+    Folder(ImageFolder),
     /// Made-up clusters of points: see [`synthetic::clusters`].
     Clusters {
         /// Number of points.
@@ -135,7 +138,10 @@ impl Source {
     /// # Errors
     /// Files that are missing, damaged or do not fit together, settings out of range; with the key of `[data]` at fault.
     pub fn load(&self, options: &LoadOptions) -> Result<Loaded, LoadError> {
-        Loaded::from_parts(self.parts(options.base)?, options)
+        match self {
+            Source::Folder(folder) => folder.load(options),
+            _ => Loaded::from_parts(self.parts(options.base)?, options),
+        }
     }
 
     /// The paths that the source names, for making relative ones absolute.
@@ -144,6 +150,9 @@ impl Source {
             Source::Text { path, .. } => vec![path],
             Source::Idx(IdxFiles { images, labels, test_images, test_labels, .. }) => {
                 [Some(images), Some(labels), test_images.as_mut(), test_labels.as_mut()].into_iter().flatten().collect()
+            }
+            Source::Folder(ImageFolder { path, labels, spill, .. }) => {
+                [Some(path), labels.as_mut(), spill.as_mut()].into_iter().flatten().collect()
             }
             _ => Vec::new(),
         }
@@ -168,6 +177,7 @@ impl Source {
                 windows(&name, &text::read(&path)?, *sequence, *stride, *test)
             }
             Source::Idx(files) => files.load(base),
+            Source::Folder(folder) => Ok(folder.open(base, true)?.0),
             &Source::Images { rows, height, width, channels, classes, seed, test } => {
                 let data = synthetic::images(rows, [height, width, channels], classes, seed)?;
                 Parts::shuffled(Arc::new(data)).with_test(test, split::TEST_SEED)

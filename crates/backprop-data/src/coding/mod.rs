@@ -4,10 +4,12 @@
 //! encodes by the same functions, so a prediction sees the bits that training saw.
 
 mod array;
+mod image;
 mod target;
 mod text;
 
 pub use array::ArrayCoding;
+pub use image::ImageCoding;
 pub use target::TargetCoding;
 pub use text::TextCoding;
 
@@ -38,6 +40,8 @@ pub struct Coding {
 pub enum InputCoding {
     /// Numbers of a fixed shape: see [`ArrayCoding`].
     Array(ArrayCoding),
+    /// PNG and JPEG images: see [`ImageCoding`].
+    Image(ImageCoding),
     /// Text as tokens: see [`TextCoding`].
     Text(TextCoding),
 }
@@ -111,6 +115,7 @@ impl InputCoding {
     pub fn shape(&self) -> Vec<usize> {
         match self {
             InputCoding::Array(c) => c.shape.clone(),
+            InputCoding::Image(c) => c.frame.shape().to_vec(),
             InputCoding::Text(c) => vec![c.sequence],
         }
     }
@@ -118,7 +123,7 @@ impl InputCoding {
     /// Element type of a batch.
     pub fn batch_type(&self) -> BatchType {
         match self {
-            InputCoding::Array(_) => BatchType::F32,
+            InputCoding::Array(_) | InputCoding::Image(_) => BatchType::F32,
             InputCoding::Text(_) => BatchType::I32,
         }
     }
@@ -130,6 +135,7 @@ impl InputCoding {
     pub fn encode(&self, raw: &RawInput) -> Result<Samples, DataError> {
         match self {
             InputCoding::Array(c) => c.encode(raw),
+            InputCoding::Image(c) => c.encode(raw),
             InputCoding::Text(c) => c.encode(raw),
         }
     }

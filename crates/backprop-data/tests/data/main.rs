@@ -2,6 +2,7 @@
 
 mod fill;
 mod idx;
+mod image;
 mod on_disk;
 mod order;
 mod scale;

@@ -1,7 +1,7 @@
 //! The tables `[data]` and `[train]`.
 
 use super::Time;
-use backprop_data::{Normalise, NormaliseTarget, Source};
+use backprop_data::{Augment, Normalise, NormaliseTarget, Source};
 use serde::{Deserialize, Serialize};
 
 /// `[data]`: where the data come from and how they are split and scaled.
@@ -31,10 +31,13 @@ pub struct DataOptions {
     /// The column the loss compares with; the input itself for an autoencoder. Without it the source's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Random changes of the images that are trained on, made anew in every epoch.
+    #[serde(skip_serializing_if = "Augment::is_none")]
+    pub augment: Augment,
 }
 
 impl DataOptions {
-    pub(crate) const KEYS: [&str; 5] = ["validation", "normalize", "normalize_target", "input", "target"];
+    pub(crate) const KEYS: [&str; 6] = ["validation", "normalize", "normalize_target", "input", "target", "augment"];
 }
 
 impl Default for DataOptions {
@@ -45,6 +48,7 @@ impl Default for DataOptions {
             normalize_target: NormaliseTarget::Auto,
             input: None,
             target: None,
+            augment: Augment::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::{Part, TrainError};
 use crate::step::BatchSpec;
 use backprop_core::{DType, HostTensor, Type};
-use backprop_data::{BatchType, Batches, Column, Dataset, Kind, Order, Parts, Remainder, Scale};
+use backprop_data::{Augment, BatchType, Batches, Column, Dataset, Draw, Kind, Order, Parts, Remainder, Scale};
 use std::sync::Arc;
 
 /// The columns that the network and the loss read, row by row: shared by all threads that fill batches.
@@ -14,6 +14,8 @@ pub(super) struct Feed {
     /// Shape of one row's target.
     pub(super) target_shape: Vec<usize>,
     pub(super) batch_size: usize,
+    /// Random changes of the images of training passes.
+    pub(super) augment: Option<Augment>,
 }
 
 /// One pass over a part of the data: which rows, in which order.
@@ -65,6 +67,9 @@ impl Feed {
 
     /// Whether filling a batch is nothing but copying from memory, faster than handing it from thread to thread.
     pub(super) fn is_copy(&self) -> bool {
+        if self.augment.is_some() {
+            return false;
+        }
         let parts = [Part::Train, Part::Validation, Part::Test];
         parts.iter().filter_map(|&p| self.part(p)).all(|data| data.in_memory())
     }
@@ -76,11 +81,46 @@ impl Feed {
         Ok(Batches::new(order, self.batch_size, Remainder::Keep)?.starting_at(pass.position))
     }
 
-    /// Reads rows of a pass into a batch of as many rows. Allocates nothing.
+    /// Reads rows of a pass into a batch of as many rows. Allocates nothing after the first time.
     pub(super) fn fill(&self, pass: Pass, rows: &[usize], batch: &mut Batch) -> Result<(), TrainError> {
         let Some(data) = self.part(pass.part) else { return Ok(()) };
-        fill(&**data, self.input, rows, &self.scale, &mut batch.x)?;
+        if let (Some(augment), Some((seed, epoch)), Part::Train) = (&self.augment, pass.shuffled, pass.part) {
+            self.fill_changed(augment, seed, epoch, rows, batch)?;
+            if self.target == self.input {
+                // An autoencoder restores the image that it was shown.
+                if let (Some(x), Some(y)) = (batch.x.as_slice::<f32>(), batch.y.as_mut_slice::<f32>()) {
+                    y.copy_from_slice(x);
+                }
+                return Ok(());
+            }
+        } else {
+            fill(&**data, self.input, rows, &self.scale, &mut batch.x)?;
+        }
         fill(&**data, self.target, rows, &self.target_scale, &mut batch.y)
+    }
+}
+
+impl Feed {
+    /// Reads images as they are, changes each at random and scales the result.
+    fn fill_changed(
+        &self,
+        augment: &Augment,
+        seed: u64,
+        epoch: u64,
+        rows: &[usize],
+        batch: &mut Batch,
+    ) -> Result<(), TrainError> {
+        fill(&*self.parts.train, self.input, rows, &Scale::identity(), &mut batch.x)?;
+        let column = self.column(self.input);
+        let (&[height, width, channels], Some(images)) = (column.shape.as_slice(), batch.x.as_mut_slice::<f32>()) else {
+            return Ok(());
+        };
+        for (&row, image) in rows.iter().zip(images.chunks_exact_mut(column.elements())) {
+            let draw = Draw { seed, epoch, row: row as u64 };
+            augment.apply(image, &mut batch.scratch, [height, width, channels], draw)?;
+            self.scale.apply(image)?;
+        }
+        Ok(())
     }
 }
 
@@ -89,12 +129,14 @@ pub(super) struct Batch {
     pub(super) rows: usize,
     pub(super) x: HostTensor,
     pub(super) y: HostTensor,
+    /// Room for one image that is being changed.
+    scratch: Vec<f32>,
 }
 
 impl Batch {
     pub(super) fn new(feed: &Feed, rows: usize) -> Batch {
         let spec = feed.batch_spec(rows);
-        Batch { rows, x: HostTensor::zeros(spec.x), y: HostTensor::zeros(spec.y) }
+        Batch { rows, x: HostTensor::zeros(spec.x), y: HostTensor::zeros(spec.y), scratch: Vec::new() }
     }
 }
 

@@ -228,7 +228,7 @@ fn take_or_make(spare: &mut Vec<Batch>, feed: &Feed, rows: usize) -> Batch {
 mod tests {
     use super::*;
     use crate::train::Part;
-    use backprop_data::{Column, DataError, Dataset, Parts, Scale, synthetic};
+    use backprop_data::{Augment, Column, DataError, Dataset, Flip, Parts, Scale, synthetic};
 
     /// Points that take their time, and one of which cannot be read.
     struct Slow(backprop_data::InMemory, Option<usize>);
@@ -260,7 +260,7 @@ mod tests {
         let parts = Parts::shuffled(Arc::new(Slow(points, bad)));
         let identity = Scale::identity;
         let (scale, target_scale, target_shape) = (identity(), identity(), vec![]);
-        Arc::new(Feed { parts, input: 0, target: 1, scale, target_scale, target_shape, batch_size: 10 })
+        Arc::new(Feed { parts, input: 0, target: 1, scale, target_scale, target_shape, batch_size: 10, augment: None })
     }
 
     fn pass(epoch: u64, position: usize) -> Pass {
@@ -295,6 +295,40 @@ mod tests {
                 assert_eq!(batches(&mut loader, pass(epoch as u64, 30), usize::MAX), expected[3..]);
             }
         }
+    }
+
+    /// Images that are changed at random are the same for any number of threads and from any position, other ones in every epoch,
+    /// and as they are where nothing is shuffled. An autoencoder restores what it is shown.
+    #[test]
+    fn changed_images_depend_on_seed_epoch_and_row_alone() {
+        let augment = Augment { crop: 2, flip: Some(Flip::Horizontal), brightness: Some(0.3), ..Augment::default() };
+        let feed = |augment, target: usize| {
+            let images = synthetic::images(35, [8, 6, 3], 4, 1).unwrap();
+            let parts = Parts::shuffled(Arc::new(images));
+            let scale = Scale::new(vec![1.0, 2.0, 3.0], vec![0.5; 3]).unwrap();
+            let (target_scale, target_shape) = (scale.clone(), parts.train.columns()[target].shape.clone());
+            Arc::new(Feed { parts, input: 0, target, scale, target_scale, target_shape, batch_size: 10, augment })
+        };
+        let changed = feed(Some(augment.clone()), 1);
+        let mut plain = Loader::new(Arc::clone(&changed), 0);
+        let expected: Vec<_> = (0..2).map(|epoch| batches(&mut plain, pass(epoch, 0), usize::MAX)).collect();
+        let as_they_are = batches(&mut Loader::new(feed(None, 1), 0), pass(0, 0), usize::MAX);
+        assert!(expected[0] != as_they_are && expected[0] != expected[1]);
+        assert!(expected[0].iter().map(|b| &b.1).eq(as_they_are.iter().map(|b| &b.1)), "labels change with the images");
+        for threads in [1, 3] {
+            let mut loader = Loader::new(Arc::clone(&changed), threads);
+            for (epoch, expected) in expected.iter().enumerate() {
+                assert_eq!(batches(&mut loader, pass(epoch as u64, 20), usize::MAX), expected[2..]);
+            }
+        }
+        let sequential = Pass { shuffled: None, ..pass(0, 0) };
+        let (mut with, mut without) = (Loader::new(changed, 0), Loader::new(feed(None, 1), 0));
+        assert_eq!(batches(&mut with, sequential, 4), batches(&mut without, sequential, 4));
+        let mut autoencoder = Loader::new(feed(Some(augment), 0), 0);
+        autoencoder.begin(pass(0, 0)).unwrap();
+        let batch = autoencoder.next().unwrap().unwrap();
+        assert_eq!(batch.x.as_slice::<f32>(), batch.y.as_slice::<f32>());
+        assert_eq!(batch.x.as_slice::<f32>().unwrap(), expected[0][0].0);
     }
 
     #[test]

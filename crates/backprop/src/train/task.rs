@@ -1,6 +1,6 @@
 use super::{TrainError, feed::Feed};
 use crate::{
-    config::Config,
+    config::{Config, DataOptions},
     nn::{AnyLayer, LayerSpec},
     optim::OptimizerSpec,
     step::BatchSpec,
@@ -32,7 +32,7 @@ impl Task {
     /// # Errors
     /// Data that cannot be read, columns that are not there.
     pub fn load(config: &Config) -> Result<Task, TrainError> {
-        let options = &config.data.options;
+        let options @ DataOptions { augment, .. } = &config.data.options;
         let options = LoadOptions {
             // Paths of a configuration read from a file are absolute by now.
             base: Path::new(""),
@@ -48,9 +48,15 @@ impl Task {
         let Loaded { parts, input, target, scale, target_scale, coding, findings } = loaded;
         let all = matches!(config.optimizer, OptimizerSpec::GradientDescent(_));
         let batch_size = if all { parts.train.len() } else { config.train.batch_size.min(parts.train.len()) };
-        let target_shape = parts.train.columns()[target].shape.clone();
+        let columns = parts.train.columns();
+        let target_shape = columns[target].shape.clone();
+        let augment = (!augment.is_none()).then(|| augment.clone());
+        if let Some(augment) = &augment {
+            let shape = if columns[input].kind == Kind::Number { columns[input].shape.as_slice() } else { &[] };
+            augment.check(shape).map_err(|e| config.error_at("data.augment", e.to_string()))?;
+        }
         let task = Task {
-            feed: Arc::new(Feed { parts, input, target, scale, target_scale, target_shape, batch_size }),
+            feed: Arc::new(Feed { parts, input, target, scale, target_scale, target_shape, batch_size, augment }),
             coding,
             findings,
         };

@@ -1,0 +1,413 @@
+//! From a folder to data sets: which files, which labels, decoded once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use super::{Frame, ImageFolder, LabelKind, decode, labels};
+use crate::coding::{ImageCoding, InputCoding};
+use crate::on_disk::{Element, ElementType, RecordWriter, Records};
+use crate::{Classes, Column, DataError, Dataset, InMemory, LoadError, LoadOptions, Loaded, OnDisk, Parts, machine, open, split};
+
+/// Endings of the files that are read.
+const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+
+/// Names of folders that are parts of the data, not classes.
+const PARTS: [&[&str]; 3] = [&["train", "training"], &["validation", "val", "valid"], &["test", "testing"]];
+
+/// Folders within folders: more is taken for a link that leads in a circle.
+const MAX_DEPTH: usize = 32;
+
+/// Images decoded by each thread before they are put in order.
+const PER_THREAD: usize = 16;
+
+/// What was met on a walk through a folder.
+#[derive(Default)]
+struct Walk {
+    images: Vec<PathBuf>,
+    /// Files that are not images, counted by their ending.
+    others: BTreeMap<String, usize>,
+}
+
+impl Walk {
+    /// All images in and below a folder, by name.
+    fn through(&mut self, folder: &Path, depth: usize) -> Result<(), DataError> {
+        for path in entries(folder)? {
+            if path.is_dir() {
+                if depth == MAX_DEPTH {
+                    let why = format!("has more than {MAX_DEPTH} folders within each other; does a link lead in a circle?");
+                    return Err(folder_error(folder, why));
+                }
+                self.through(&path, depth + 1)?;
+            } else {
+                self.add(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: PathBuf) {
+        let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
+        match ENDINGS.contains(&ending.as_str()) {
+            true => self.images.push(path),
+            false => *self.others.entry(ending).or_default() += 1,
+        }
+    }
+}
+
+/// The entries of a folder that are not hidden, sorted.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let io = |source| DataError::Io { file: folder.display().to_string(), source };
+    let all = fs::read_dir(folder).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
+    let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX";
+    let mut paths: Vec<PathBuf> = all.iter().filter(|e| !hidden(&e.file_name())).map(fs::DirEntry::path).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn folder_error(folder: &Path, why: impl Into<String>) -> DataError {
+    DataError::Folder { folder: folder.display().to_string(), why: why.into() }
+}
+
+/// A file as it is, or all images in and below a folder.
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut walk = Walk::default();
+    walk.through(path, 0)?;
+    if walk.images.is_empty() {
+        return Err(folder_error(path, "has no PNG or JPEG images"));
+    }
+    Ok(walk.images)
+}
+
+/// What a label is before classes are numbered.
+#[derive(Clone)]
+enum Label {
+    None,
+    Class(String),
+    Number(f32),
+}
+
+type Labelled = Vec<(PathBuf, Label)>;
+
+/// The files of all parts.
+struct Files {
+    train: Labelled,
+    validation: Option<Labelled>,
+    test: Option<Labelled>,
+    others: BTreeMap<String, usize>,
+    /// Images beside the folders of the classes.
+    stray: usize,
+}
+
+impl ImageFolder {
+    /// Reads the images, splits them, and measures the scale on the training part.
+    ///
+    /// # Errors
+    /// Folders without images, images that are damaged, labels that do not fit; settings out of range.
+    pub(crate) fn load(&self, options: &LoadOptions) -> Result<Loaded, LoadError> {
+        let labelled = options.target != Some("image");
+        let (parts, frame, findings) = self.open(options.base, labelled).map_err(LoadError::at("path"))?;
+        let mut loaded = Loaded::from_parts(parts, options)?;
+        if loaded.input == 0 {
+            loaded.coding.input = InputCoding::Image(ImageCoding { frame, scale: loaded.scale.clone() });
+        }
+        loaded.findings.splice(0..0, findings);
+        Ok(loaded)
+    }
+
+    /// The parts, the shape of the images, and what was found. Classes are not asked for where the target is the image itself.
+    pub(crate) fn open(&self, base: &Path, labelled: bool) -> Result<(Parts, Frame, Vec<String>), DataError> {
+        let root = base.join(&self.path);
+        // Settings before files: a mistake in them is told at once.
+        if let Some(size) = self.image_size {
+            Frame::new(size.sides(), self.channels.unwrap_or(3), self.fit)?;
+        }
+        let files = self.files(base, &root)?;
+        let classes = classes(&files, &root, labelled)?;
+        let frame = self.frame(&files, &root)?;
+        let name = root.display().to_string();
+        let set = |part: &str, files: &Labelled| self.dataset(&format!("{name}{part}"), files, &frame, &classes);
+        let mut parts = Parts::shuffled(set("", &files.train)?);
+        parts.validation = files.validation.as_ref().map(|f| set(" (validation)", f)).transpose()?;
+        parts.test = files.test.as_ref().map(|f| set(" (test)", f)).transpose()?;
+        if parts.validation.is_none() && parts.test.is_none() {
+            parts = parts.with_test(self.test, split::TEST_SEED)?;
+        }
+        let findings = findings(&files, &frame, &classes);
+        Ok((parts, frame, findings))
+    }
+
+    fn files(&self, base: &Path, root: &Path) -> Result<Files, DataError> {
+        if let Some(csv) = &self.labels {
+            return self.files_by_csv(&base.join(csv), root);
+        }
+        if self.label_kind == LabelKind::Number {
+            let why = "\"number\" needs data.labels, a CSV file of labels; folders are classes".into();
+            return Err(DataError::ImageSetting { setting: "label_kind", why });
+        }
+        let folders: Vec<PathBuf> = entries(root)?.into_iter().filter(|p| p.is_dir()).collect();
+        let part = |names: &[&str]| {
+            let named = |p: &&PathBuf| p.file_name().is_some_and(|n| names.iter().any(|&name| n.eq_ignore_ascii_case(name)));
+            folders.iter().find(named)
+        };
+        let [Some(train), validation, test] = PARTS.map(part) else {
+            let mut walk = Walk::default();
+            let (train, stray) = by_class(root, &mut walk)?;
+            return Ok(Files { train, validation: None, test: None, others: walk.others, stray });
+        };
+        let parts = [Some(train), validation, test];
+        if let Some(other) = folders.iter().find(|f| !parts.contains(&Some(*f))) {
+            let other = other.file_name().unwrap_or_default().display();
+            let why = format!(
+                "has a folder train, so that its folders are parts, but also {other}; name it validation or test, or move it"
+            );
+            return Err(folder_error(root, why));
+        }
+        let mut walk = Walk::default();
+        let mut stray = 0;
+        let mut read = |folder: &PathBuf| {
+            let (files, beside) = by_class(folder, &mut walk)?;
+            stray += beside;
+            Ok::<_, DataError>(files)
+        };
+        let train = read(train)?;
+        let (validation, test) = (validation.map(&mut read).transpose()?, test.map(&mut read).transpose()?);
+        Ok(Files { train, validation, test, others: walk.others, stray })
+    }
+
+    fn files_by_csv(&self, csv: &Path, root: &Path) -> Result<Files, DataError> {
+        let labels::Labelled { files, numbers } = labels::read(self, csv, root)?;
+        let label = |(i, label): (usize, String)| match label.parse::<f32>() {
+            _ if !numbers => Ok(Label::Class(label)),
+            Ok(value) if value.is_finite() => Ok(Label::Number(value)),
+            _ => {
+                let why = format!("the label {label:?} is not a number; correct it, or take label_kind = \"class\"");
+                Err(DataError::Labels { file: csv.display().to_string(), line: i as u64 + 2, why })
+            }
+        };
+        let train =
+            files.into_iter().enumerate().map(|(i, (path, l))| Ok((path, label((i, l))?))).collect::<Result<_, DataError>>()?;
+        Ok(Files { train, validation: None, test: None, others: BTreeMap::new(), stray: 0 })
+    }
+
+    /// The size and the channels: as set, or as all images have them.
+    fn frame(&self, files: &Files, root: &Path) -> Result<Frame, DataError> {
+        if let (Some(size), Some(channels)) = (self.image_size, self.channels) {
+            return Frame::new(size.sides(), channels, self.fit);
+        }
+        let all: Vec<&PathBuf> = [Some(&files.train), files.validation.as_ref(), files.test.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(|part| part.iter().map(|(path, _)| path))
+            .collect();
+        let mut first: Option<(decode::Header, &PathBuf)> = None;
+        let mut channels = 1;
+        in_order(
+            &all,
+            |path| decode::header(&path.display().to_string(), &open::bytes(path)?),
+            |path, header| {
+                channels = channels.max(header.channels);
+                let (other, at) = *first.get_or_insert((header, *path));
+                if self.image_size.is_none() && (other.height, other.width) != (header.height, header.width) {
+                    let (a, b) = (at.display(), path.display());
+                    let why = format!(
+                        "its images have different sizes ({a}: {}×{}, {b}: {}×{}); say which they are brought to, as data.image_size = 64",
+                        other.height, other.width, header.height, header.width
+                    );
+                    return Err(folder_error(root, why));
+                }
+                Ok(())
+            },
+        )?;
+        let Some((header, _)) = first else { return Err(folder_error(root, "has no PNG or JPEG images")) };
+        let size = self.image_size.map_or([header.height, header.width], |s| s.sides());
+        Frame::new(size, self.channels.unwrap_or(channels), self.fit)
+    }
+
+    /// Decodes the images of a part.
+    fn dataset(&self, name: &str, files: &Labelled, frame: &Frame, classes: &Kinds) -> Result<Arc<dyn Dataset>, DataError> {
+        let shape = frame.shape();
+        let size: usize = shape.iter().product();
+        let spilt = self.stream.applies_to((size as u64).saturating_mul(files.len() as u64));
+        let mut memory = Vec::new();
+        let mut file = spilt.then(|| RecordWriter::in_folder(name, size, self.spill.as_deref())).transpose()?;
+        let decode = |(path, _): &(PathBuf, Label)| frame.decode(&path.display().to_string(), &open::bytes(path)?);
+        in_order(files, decode, |_, image| match &mut file {
+            Some(file) => file.push(&image),
+            None => {
+                memory.extend_from_slice(&image);
+                Ok(())
+            }
+        })?;
+        let image = Column::input("image", &shape);
+        let labels = classes.labels(name, files)?;
+        let Some(file) = file else {
+            let data = InMemory::new(name).with_column(image, memory)?;
+            return Ok(match (classes, labels) {
+                (Kinds::None, _) => Arc::new(data),
+                (_, Labels::Numbers(v)) => Arc::new(data.with_column(classes.column(), v)?),
+                (_, Labels::Classes(v)) => Arc::new(data.with_column(classes.column(), v)?),
+            });
+        };
+        let data = OnDisk::new(name).with_column(image, Arc::new(file.finish()?), element(ElementType::U8))?;
+        let (bytes, ty): (Vec<u8>, _) = match (classes, labels) {
+            (Kinds::None, _) => return Ok(Arc::new(data)),
+            (_, Labels::Numbers(v)) => (v.iter().flat_map(|v| v.to_le_bytes()).collect(), ElementType::F32),
+            (_, Labels::Classes(v)) => (v.iter().flat_map(|v| v.to_le_bytes()).collect(), ElementType::I32),
+        };
+        Ok(Arc::new(data.with_column(classes.column(), Arc::new(Records::in_memory(name, bytes, 4)), element(ty))?))
+    }
+}
+
+fn element(ty: ElementType) -> Element {
+    Element { ty, big_endian: false }
+}
+
+/// The images of a folder with one sub-folder per class; without sub-folders that hold images, images without labels. Also how
+/// many images lie beside the sub-folders.
+fn by_class(root: &Path, walk: &mut Walk) -> Result<(Labelled, usize), DataError> {
+    let (mut labelled, mut beside, mut empty) = (Vec::new(), Vec::new(), None);
+    for path in entries(root)? {
+        if !path.is_dir() {
+            walk.add(path);
+            beside.append(&mut walk.images);
+            continue;
+        }
+        walk.through(&path, 1)?;
+        let class = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if walk.images.is_empty() {
+            empty = empty.or(Some(path));
+        }
+        labelled.extend(walk.images.drain(..).map(|image| (image, Label::Class(class.clone()))));
+    }
+    match (labelled.is_empty(), beside.is_empty(), empty) {
+        (true, true, _) => {
+            Err(folder_error(root, "has no PNG or JPEG images; put those of each class into a sub-folder of its name"))
+        }
+        (true, false, _) => Ok((beside.into_iter().map(|image| (image, Label::None)).collect(), 0)),
+        (false, _, Some(folder)) => {
+            let why = "is the folder of a class but has no PNG or JPEG images; put some into it or remove it";
+            Err(folder_error(&folder, why))
+        }
+        (false, _, None) => Ok((labelled, beside.len())),
+    }
+}
+
+/// What the labels of all parts are.
+enum Kinds {
+    None,
+    Number,
+    Class(Vec<String>),
+}
+
+enum Labels {
+    Classes(Vec<i32>),
+    Numbers(Vec<f32>),
+}
+
+impl Kinds {
+    fn column(&self) -> Column {
+        match self {
+            Kinds::Class(names) => Column::label("label", Classes::named(names.iter().map(String::as_str))),
+            _ => Column::target("label", &[]),
+        }
+    }
+
+    fn labels(&self, data: &str, files: &Labelled) -> Result<Labels, DataError> {
+        let Kinds::Class(names) = self else {
+            let number = |(_, label): &(PathBuf, Label)| if let Label::Number(v) = label { *v } else { 0.0 };
+            return Ok(Labels::Numbers(files.iter().map(number).collect()));
+        };
+        let index = |(path, label): &(PathBuf, Label)| match label {
+            Label::Class(name) => names.binary_search(name).map(|i| i as i32).map_err(|_| DataError::Image {
+                file: path.display().to_string(),
+                why: format!("its class {name:?} is not in the training part of {data}"),
+            }),
+            _ => Err(folder_error(Path::new(data), "has images without a class; put them into the folder of their class")),
+        };
+        Ok(Labels::Classes(files.iter().map(index).collect::<Result<_, _>>()?))
+    }
+}
+
+/// The classes of the training part, sorted by name, as torchvision's ImageFolder sorts them.
+fn classes(files: &Files, root: &Path, labelled: bool) -> Result<Kinds, DataError> {
+    if !labelled {
+        return Ok(Kinds::None);
+    }
+    let names: BTreeSet<&String> =
+        files.train.iter().filter_map(|(_, label)| if let Label::Class(name) = label { Some(name) } else { None }).collect();
+    match (&files.train[0].1, names.len()) {
+        (Label::Number(_), _) => Ok(Kinds::Number),
+        (Label::None, _) => {
+            let why = "has images without labels; put those of each class into a sub-folder, name a CSV file of labels with \
+                       data.labels, or take data.target = \"image\" for an autoencoder";
+            Err(folder_error(root, why))
+        }
+        (_, 1) => {
+            let why = format!(
+                "has images of one class only ({}); a classifier needs two, an autoencoder data.target = \"image\"",
+                names.first().map_or("", |n| n.as_str())
+            );
+            Err(folder_error(root, why))
+        }
+        _ => Ok(Kinds::Class(names.into_iter().cloned().collect())),
+    }
+}
+
+fn findings(files: &Files, frame: &Frame, kinds: &Kinds) -> Vec<String> {
+    let mut found = Vec::new();
+    let count =
+        [Some(&files.train), files.validation.as_ref(), files.test.as_ref()].into_iter().flatten().map(Vec::len).sum::<usize>();
+    found.push(match kinds {
+        Kinds::Class(names) => {
+            let of = |name: &String| files.train.iter().filter(|(_, l)| matches!(l, Label::Class(n) if n == name)).count();
+            let shown: Vec<String> = names.iter().take(20).map(|n| format!("{n} {}", of(n))).collect();
+            let more = if names.len() > 20 { ", …" } else { "" };
+            format!("{count} images of {frame} in {} classes: {}{more}", names.len(), shown.join(", "))
+        }
+        _ => format!("{count} images of {frame}"),
+    });
+    if !files.others.is_empty() {
+        let total: usize = files.others.values().sum();
+        let kinds: Vec<String> = files
+            .others
+            .iter()
+            .map(|(e, n)| if e.is_empty() { format!("without ending {n}") } else { format!(".{e} {n}") })
+            .collect();
+        found.push(format!("{total} files are not PNG or JPEG images and were left out: {}", kinds.join(", ")));
+    }
+    if files.stray > 0 {
+        found.push(format!("{} images lie beside the folders of the classes and were left out", files.stray));
+    }
+    found
+}
+
+/// Makes something of every item on several threads and takes the results in order; the first error in that order is returned.
+fn in_order<I: Sync, T: Send>(
+    items: &[I],
+    make: impl Fn(&I) -> Result<T, DataError> + Sync,
+    mut take: impl FnMut(&I, T) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let threads = machine::threads();
+    for run in items.chunks(threads * PER_THREAD) {
+        let share = run.len().div_ceil(threads);
+        let made: Vec<Result<T, DataError>> = thread::scope(|scope| {
+            let workers: Vec<_> =
+                run.chunks(share).map(|part| scope.spawn(|| part.iter().map(&make).collect::<Vec<_>>())).collect();
+            let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect()
+        });
+        for (item, made) in run.iter().zip(made) {
+            take(item, made?)?;
+        }
+    }
+    Ok(())
+}
