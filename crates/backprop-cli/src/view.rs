@@ -65,6 +65,7 @@ impl View for Lines {
                 epoch.rows_per_second,
                 epoch.seconds,
             )),
+            Event::EarlyStopped(stopped) => output::line(&stopped.to_string()),
             Event::Finished(summary) => conclusion(summary).iter().for_each(|text| output::line(text)),
             other => {
                 if let Some(text) = warning(other) {
@@ -129,6 +130,7 @@ impl View for Terminal {
                 }
             }
             Event::Epoch(epoch) => self.epoch(epoch),
+            Event::EarlyStopped(stopped) => self.line(&stopped.to_string()),
             Event::Finished(summary) => {
                 self.bar.finish_and_clear();
                 output::line("");

@@ -2,7 +2,7 @@
 
 use crate::train::Stopped;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 /// Something that happened during training, in the order it happened.
 #[derive(Clone, Debug, Serialize)]
@@ -37,10 +37,36 @@ pub enum Event {
         /// What it is.
         message: String,
     },
+    /// Training ends before its last epoch, because validation has not improved for as long as it may.
+    EarlyStopped(EarlyStopped),
     /// Training stopped before its end and can go on.
     Stopped(Stopped),
     /// Training is done.
     Finished(Summary),
+}
+
+/// Where training ended because validation did not improve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct EarlyStopped {
+    /// Epochs done.
+    pub epoch: u64,
+    /// Epochs there could have been.
+    pub epochs: u64,
+    /// Epochs without improvement that end training.
+    pub patience: u64,
+    /// The epoch that did best on validation.
+    pub best_epoch: u64,
+}
+
+impl fmt::Display for EarlyStopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EarlyStopped { epoch, epochs, patience, best_epoch } = self;
+        write!(
+            f,
+            "early stopping: no improvement on validation for {patience} epochs; training ends after epoch {epoch} of {epochs} \
+             (the best is {best_epoch})"
+        )
+    }
 }
 
 /// What is about to be trained.
@@ -159,6 +185,9 @@ pub struct Summary {
     pub steps: u64,
     /// Steps that changed nothing because something was not finite.
     pub nonfinite_steps: u64,
+    /// Whether training ended before its last epoch because validation did not improve.
+    #[serde(default)]
+    pub early_stopped: bool,
     /// Seconds of training and evaluation, in all sessions of the run together.
     pub wall_s: f64,
 }

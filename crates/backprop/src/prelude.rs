@@ -13,9 +13,11 @@ pub use crate::{
         RmsNorm, Scope, Select, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign, SpatialDropout2d, StateKind,
         StateSpec, Tanh, Upsample, ZeroPad2d, checkpoint, custom_vjp_with_residuals, functional, layer_table,
     },
-    optim::{Adam, AdamW, GradientDescent, Optimizer, OptimizerSpec, Sgd},
+    optim::{
+        Adadelta, Adagrad, Adam, AdamW, Adamax, GradientDescent, Lion, NAdam, Optimizer, OptimizerSpec, RAdam, RmsProp, Sgd,
+    },
     schedule::{Cosine, OneCycle, Rates, Schedule},
-    step::{BatchSpec, Group, Groups, Step, StepTrace, TracedGraph, TracedStep, trace_step},
+    step::{BatchSpec, Group, Groups, ParameterGroup, Step, StepTrace, TracedGraph, TracedStep, trace_step},
     train::{Flow, Stop, StopReason, Stopped, TrainError, Trainer},
 };
 pub use backprop_core::{Builder, DType, Error, Graph, HostTensor, Shape, Tensor, Type, graph::Role, op::custom_vjp};

@@ -36,8 +36,9 @@ const CURVES: &str = "curves.svg";
 const SUMMARY: &str = "summary.json";
 
 /// Keys that can change while a run goes on: how long it lasts and how it is run, not what its steps compute.
-const FREE: [&str; 7] = [
+const FREE: [&str; 8] = [
     "train.epochs",
+    "train.early_stopping",
     "train.threads",
     "train.loader_threads",
     "train.max_time",

@@ -143,8 +143,28 @@ fn a_run_is_a_function_of_its_seed() {
 /// Going on from a checkpoint in the middle of an epoch gives what an uninterrupted run gives.
 #[test]
 fn resuming_in_the_middle_of_an_epoch_changes_nothing() {
+    let steps = resumes_exactly(&[]);
+    assert_eq!(steps, [10, 20, 30, 40, 50, 60, 70, 72]);
+}
+
+/// The same with everything else that a checkpoint must hold: averages, a plateau, the patience of early stopping.
+#[test]
+fn averages_plateaus_and_patience_resume_too() {
+    let steps = resumes_exactly(&PATIENT);
+    assert!(steps.len() > 3 && *steps.last().unwrap() < 72, "training did not end early: {steps:?}");
+}
+
+const PATIENT: [&str; 4] = [
+    "train.ema=0.8",
+    "schedule={type='plateau',patience=0,factor=0.5,monitor='loss'}",
+    "train.early_stopping=3",
+    "optimizer={type='nadam',learning_rate=0.3,groups=[{match='*.bias',weight_decay=0.0},{match='layers.1.*',learning_rate_factor=0.1}]}",
+];
+
+/// Trains, and goes on from each of the checkpoints, whose steps are returned.
+fn resumes_exactly(settings: &[&str]) -> Vec<u64> {
     let (backend, folder) = (backend(), tempfile::tempdir().unwrap());
-    let config = || config(&[&RESTLESS[..], &["train.checkpoint_every_steps=10"]].concat());
+    let config = || config(&[&RESTLESS[..], &["train.checkpoint_every_steps=10"], settings].concat());
     let run = Run::create(&folder.path().join("run"), &config()).unwrap();
     let mut whole = Trainer::new(config(), &backend).unwrap();
     let mut middle = Vec::new();
@@ -164,7 +184,7 @@ fn resuming_in_the_middle_of_an_epoch_changes_nothing() {
     });
     let expected = outcome.unwrap();
     assert_ne!(expected.epoch, 12, "the last epoch is the best: that its weights come back shows nothing");
-    assert_eq!(middle.iter().map(|m| m.0).collect::<Vec<_>>(), [10, 20, 30, 40, 50, 60, 70, 72]);
+    let steps = middle.iter().map(|m| m.0).collect();
     for (step, stopped) in middle {
         let mut trainer = Trainer::new(config(), &backend).unwrap();
         trainer.resume(&stopped).unwrap();
@@ -173,6 +193,68 @@ fn resuming_in_the_middle_of_an_epoch_changes_nothing() {
         let bytes = |run: &Run| std::fs::read(run.weights_file()).unwrap();
         assert!(bytes(&run) == bytes(&stopped), "other weights from step {step}");
     }
+    steps
+}
+
+/// Validation measures the averages, and they are what is kept; without them the same steps end elsewhere.
+#[test]
+fn averages_are_measured_and_kept() {
+    let backend = backend();
+    let last = ["train.keep_best=false", "train.epochs=2"];
+    let mut averaged = Trainer::new(config(&[&last[..], &["train.ema=0.9"]].concat()), &backend).unwrap();
+    let (events, summary) = train(&mut averaged);
+    let validated = events.iter().filter_map(|e| if let Event::Epoch(e) = e { e.validation.clone() } else { None }).next_back();
+    assert_eq!(averaged.evaluate(Part::Validation).unwrap(), validated);
+    assert_eq!(summary.unwrap().scores["validation_loss"], validated.unwrap().loss);
+    let mut plain = Trainer::new(config(&last), &backend).unwrap();
+    train(&mut plain).1.unwrap();
+    let of = |trainer: &Trainer<'_>, name: &str| trainer.store().get(name).unwrap().to_f64();
+    for name in ["layers.0.weight", "layers.1.running_var", "layers.4.bias"] {
+        assert_eq!(of(&averaged, name), of(&averaged, &format!("ema/{name}")), "{name}");
+        assert_ne!(of(&averaged, name), of(&plain, name), "{name}");
+    }
+    assert_eq!(of(&averaged, "optimizer/m/layers.0.weight"), of(&plain, "optimizer/m/layers.0.weight"));
+}
+
+#[test]
+fn training_ends_early_with_the_best_weights() {
+    let backend = backend();
+    let settings =
+        [&RESTLESS[..], &["train.epochs=40", "train.early_stopping=2", "train.early_stopping_monitor='loss'"]].concat();
+    let mut trainer = Trainer::new(config(&settings), &backend).unwrap();
+    let (events, summary) = train(&mut trainer);
+    let summary = summary.unwrap();
+    let epochs: Vec<_> = events.iter().filter_map(|e| if let Event::Epoch(e) = e { Some(e.clone()) } else { None }).collect();
+    let losses: Vec<f64> = epochs.iter().map(|e| e.validation.as_ref().unwrap().loss).collect();
+    let lowest = (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap();
+    assert_eq!(losses.len(), lowest + 1 + 2, "{losses:?}");
+    let Some(Event::EarlyStopped(stopped)) = events.iter().rev().nth(1) else { panic!("no event: {:?}", events.last()) };
+    assert_eq!((stopped.epoch, stopped.best_epoch), (losses.len() as u64, summary.epoch));
+    assert!(summary.early_stopped && losses.len() < 40);
+    // Training again has nothing to do, and says so.
+    let (events, again) = train(&mut trainer);
+    assert!(events.iter().any(|e| matches!(e, Event::EarlyStopped(_))) && !events.iter().any(|e| matches!(e, Event::Step(_))));
+    assert_eq!(again.unwrap().scores, summary.scores);
+}
+
+#[test]
+fn a_plateau_of_the_validation_reduces_the_rate() {
+    let backend = backend();
+    let plateau = "schedule={type='plateau',patience=1,factor=0.5,threshold=0.0,monitor='loss',warmup_steps=3}";
+    let mut trainer = Trainer::new(config(&[&RESTLESS[..], &[plateau]].concat()), &backend).unwrap();
+    let (events, summary) = train(&mut trainer);
+    assert!(!summary.unwrap().early_stopped);
+    let (mut best, mut bad, mut rate) = (f64::INFINITY, 0, 0.6);
+    for event in events {
+        let Event::Epoch(epoch) = event else { continue };
+        assert_eq!(epoch.learning_rate, rate, "epoch {}", epoch.epoch);
+        let loss = epoch.validation.unwrap().loss;
+        (best, bad) = if loss < best { (loss, 0) } else { (best, bad + 1) };
+        if bad > 1 {
+            (rate, bad) = (rate * 0.5, 0);
+        }
+    }
+    assert!(rate < 0.6, "the rate was never reduced");
 }
 
 #[test]

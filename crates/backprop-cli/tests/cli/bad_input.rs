@@ -98,6 +98,34 @@ fn numbers_out_of_range() {
 }
 
 #[test]
+fn optimizers_schedules_and_groups() {
+    let rate = "learning_rate = 0.1";
+    let group = |lines: &str| format!("{rate}\n[[optimizer.groups]]\n{lines}");
+    refuses_change("pattern_without_a_match", rate, &group("match = [\"*.bias\", \"layer.0.*\"]\nlearning_rate_factor = 0.1"));
+    refuses_change("all_frozen", rate, &group("match = \"*\"\nfrozen = true"));
+    refuses_change("rate_and_factor", rate, &group("match = \"*\"\nlearning_rate = 0.1\nlearning_rate_factor = 0.1"));
+    refuses_change("misspelt_group_key", rate, &group("match = \"*\"\nfreeze = true"));
+    refuses_change("negative_factor", rate, &group("match = \"*\"\nlearning_rate_factor = -1"));
+    let schedule = |lines: &str| format!("[schedule]\n{lines}\n\n[train]");
+    refuses_change("milestones_not_increasing", "[train]", &schedule("type = \"multi_step\"\nmilestones = [3, 6, 6]"));
+    refuses_change("milestone_zero", "[train]", &schedule("type = \"multi_step\"\nmilestones = [0, 6]"));
+    refuses_change("unknown_schedule", "[train]", &schedule("type = \"expnential\"\ngamma = 0.9"));
+    let parts = "type = \"sequential\"\nmilestones = [3]\nparts = [{ type = \"constant\" }]";
+    refuses_change("parts_without_milestones", "[train]", &schedule(parts));
+}
+
+#[test]
+fn what_watches_a_validation_that_is_not_there() {
+    let none = "rows = 40\nvalidation = 0";
+    let place = Workplace::new();
+    place.write("model.toml", GOOD.replacen("rows = 40", none, 1));
+    refuses("early_stopping_without_validation", &place, &["train", "model.toml", "--set", "train.early_stopping=5"]);
+    refuses("plateau_without_validation", &place, &["train", "model.toml", "--set", "schedule.type=plateau"]);
+    refuses_change("ema_of_one", "batch_size = 8", "batch_size = 8\nema = 1.0");
+    refuses_change("early_stopping_after_no_epoch", "batch_size = 8", "batch_size = 8\nearly_stopping = 0");
+}
+
+#[test]
 fn networks_larger_than_the_machine() {
     refuses_change("larger_than_any_memory", "out_features = 8", "out_features = 4000000000000000000");
     let place = Workplace::new();

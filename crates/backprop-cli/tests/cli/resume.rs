@@ -9,7 +9,7 @@ use std::{
 
 /// A network with every kind of state: parameters, AdamW's two moments, running statistics, random masks; the best epoch is kept,
 /// the last batch is smaller.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: &[&str] = &[
     "data.source=digits",
     "layers.0.out_channels=8",
     "layers.5.out_channels=8",
@@ -19,23 +19,50 @@ const SETTINGS: [&str; 7] = [
     "train.checkpoint_every_steps=3",
 ];
 
-fn arguments<'a>(model: &'a str, out: &'a str) -> Vec<&'a str> {
+/// All that is kept beside: averages of the weights, the states of a plateau and of early stopping, groups of parameters.
+const PATIENT: &[&str] = &[
+    "train.epochs=30",
+    "train.ema=0.9",
+    "train.early_stopping=6",
+    "train.early_stopping_monitor=loss",
+    "train.checkpoint_every_steps=3",
+    "schedule={type='plateau',patience=0,factor=0.6,monitor='loss'}",
+    "optimizer={type='rmsprop',learning_rate=0.05,centered=true,groups=[{match='*.bias',learning_rate_factor=2.0}]}",
+];
+
+fn arguments<'a>(model: &'a str, settings: &[&'a str], out: &'a str) -> Vec<&'a str> {
     let mut arguments = vec!["train", model, "--out", out];
-    SETTINGS.iter().for_each(|s| arguments.extend(["--set", s]));
+    settings.iter().for_each(|s| arguments.extend(["--set", s]));
     arguments
 }
 
 #[test]
 fn killed_at_twenty_instants_the_run_ends_with_the_same_bits() {
-    let (place, model) = (Workplace::new(), model("cnn-fashion.toml"));
+    kill(&model("cnn-fashion.toml"), SETTINGS, 20);
+}
+
+#[test]
+fn killed_runs_that_wait_for_an_improvement_end_with_the_same_bits() {
+    let place = kill(&model("mlp-digits.toml"), PATIENT, 5);
+    let summary: serde_json::Value = serde_json::from_str(&place.text("killed/summary.json")).unwrap();
+    assert_eq!(summary["early_stopped"], true, "{summary}");
+    // Going on has nothing to do, and says why.
+    let said = place.succeed(&["train", "--resume", "killed"]);
+    assert!(said.contains("early stopping: no improvement on validation for 6 epochs; training ends after epoch"), "{said}");
+    compare(&place);
+}
+
+/// Trains a model in `whole`, and in `killed` with that many kills.
+fn kill(model: &str, settings: &[&str], times: u32) -> Workplace {
+    let place = Workplace::new();
     let clock = Instant::now();
-    place.succeed(&arguments(&model, "whole"));
+    place.succeed(&arguments(model, settings, "whole"));
     let mut length = clock.elapsed();
     let mut kills = 0;
-    while kills < 20 {
+    while kills < times {
         // Fractions of the run's length, spread by the golden ratio: early, late and in between.
         let delay = length.mul_f64((f64::from(kills + 1) * 0.618_034).fract() * 0.6);
-        if start_and_kill(&place, &model, delay) {
+        if start_and_kill(&place, &next_session(&place, model, settings), delay) {
             kills += 1;
             continue;
         }
@@ -44,18 +71,19 @@ fn killed_at_twenty_instants_the_run_ends_with_the_same_bits() {
         compare(&place);
         std::fs::remove_dir_all(place.path("killed")).unwrap();
     }
-    place.succeed(&next_session(&place, &model));
+    place.succeed(&next_session(&place, model, settings));
     compare(&place);
+    place
 }
 
 /// The arguments that start the run, or go on with it where its folder is there.
-fn next_session<'a>(place: &Workplace, model: &'a str) -> Vec<&'a str> {
-    if place.path("killed").exists() { vec!["train", "--resume", "killed"] } else { arguments(model, "killed") }
+fn next_session<'a>(place: &Workplace, model: &'a str, settings: &[&'a str]) -> Vec<&'a str> {
+    if place.path("killed").exists() { vec!["train", "--resume", "killed"] } else { arguments(model, settings, "killed") }
 }
 
 /// Starts the run, or goes on with it, and kills it after a while; whether it was still running then.
-fn start_and_kill(place: &Workplace, model: &str, delay: Duration) -> bool {
-    let mut child = place.command(&next_session(place, model)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+fn start_and_kill(place: &Workplace, arguments: &[&str], delay: Duration) -> bool {
+    let mut child = place.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     sleep(delay);
     // SIGKILL; an error means that the process is done already.
     let _ = child.kill();

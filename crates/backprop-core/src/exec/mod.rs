@@ -121,6 +121,14 @@ impl Store {
         self.names.get(name).map(|&i| &mut self.tensors[i].1)
     }
 
+    /// Exchanges two tensors; nothing happens if one of them is not there.
+    pub fn swap(&mut self, a: &str, b: &str) {
+        let (Some(&a), Some(&b)) = (self.names.get(a), self.names.get(b)) else { return };
+        if let Ok([a, b]) = self.tensors.get_disjoint_mut([a, b]) {
+            std::mem::swap(&mut a.1, &mut b.1);
+        }
+    }
+
     /// All tensors in the order they were added.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
         self.tensors.iter().map(|(name, t)| (name.as_str(), t))

@@ -31,7 +31,7 @@ mod tables;
 mod time;
 
 pub use error::{ConfigError, Place, Problem};
-pub use tables::{DataConfig, DataOptions, TrainConfig};
+pub use tables::{DataConfig, DataOptions, OptimizerConfig, TrainConfig};
 pub use time::Time;
 
 use crate::{loss::LossSpec, nn::LayerSpec, optim::OptimizerSpec, schedule::Schedule};
@@ -54,7 +54,7 @@ pub struct Config {
     /// What is minimised.
     pub loss: LossSpec,
     /// How parameters follow their gradients.
-    pub optimizer: OptimizerSpec,
+    pub optimizer: OptimizerConfig,
     /// How the rates change during training.
     pub schedule: Schedule,
     /// How long and in which portions.
@@ -71,8 +71,8 @@ const SECTIONS: [&str; 7] = ["format", "data", "layers", "loss", "optimizer", "s
 
 impl Config {
     /// A configuration made in Rust, with the default schedule and training.
-    pub fn new(data: DataConfig, layers: Vec<LayerSpec>, loss: LossSpec, optimizer: OptimizerSpec) -> Config {
-        let (schedule, train) = (Schedule::default(), TrainConfig::default());
+    pub fn new(data: DataConfig, layers: Vec<LayerSpec>, loss: LossSpec, optimizer: impl Into<OptimizerConfig>) -> Config {
+        let (schedule, train, optimizer) = (Schedule::default(), TrainConfig::default(), optimizer.into());
         Config { format: FORMAT, data, layers, loss, optimizer, schedule, train, document: None }
     }
 
@@ -104,7 +104,7 @@ impl Config {
             data: data(&document)?,
             layers: layers(&document)?,
             loss: section(&document, "loss")?,
-            optimizer: section(&document, "optimizer")?,
+            optimizer: optimizer(&document)?,
             schedule: optional(&document, "schedule")?,
             train: optional(&document, "train")?,
             document: None,
@@ -192,6 +192,24 @@ fn data(document: &Document) -> Result<DataConfig, ConfigError> {
     let (own, source): (Table, Table) = table.clone().into_iter().partition(|(key, _)| DataOptions::KEYS.contains(&key.as_str()));
     let source = decode(document, &path, source.into(), &DataOptions::KEYS)?;
     Ok(DataConfig { source, options: decode(document, &path, own.into(), &[])? })
+}
+
+/// `[optimizer]`: its groups are tables of their own, read one by one.
+fn optimizer(document: &Document) -> Result<OptimizerConfig, ConfigError> {
+    let (path, key) = (Path::key("optimizer"), OptimizerConfig::GROUPS);
+    let Some(Value::Table(table)) = document.tree.get("optimizer") else {
+        return section::<OptimizerSpec>(document, "optimizer").map(OptimizerConfig::from);
+    };
+    let mut own = table.clone();
+    let groups = match own.remove(key) {
+        None => Vec::new(),
+        Some(Value::Array(items)) => {
+            let at = |i| path.child(key).join(Step::Index(i));
+            items.into_iter().enumerate().map(|(i, item)| decode(document, &at(i), item, &[])).collect::<Result<_, _>>()?
+        }
+        Some(other) => decode(document, &path.child(key), other, &[])?,
+    };
+    Ok(OptimizerConfig { rule: decode(document, &path, own.into(), &[key])?, groups })
 }
 
 /// `[[layers]]`, one by one: an error concerns one of them.

@@ -1,6 +1,7 @@
-//! The tables `[data]` and `[train]`.
+//! The tables `[data]`, `[optimizer]` and `[train]`.
 
 use super::Time;
+use crate::{optim::OptimizerSpec, schedule::Monitor, step::ParameterGroup};
 use backprop_data::{Augment, Normalise, NormaliseTarget, Source};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,28 @@ impl Default for DataOptions {
     }
 }
 
+/// `[optimizer]`: how parameters follow their gradients.
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct OptimizerConfig {
+    /// The optimizer with its settings, told apart by the key `type`.
+    #[serde(flatten)]
+    pub rule: OptimizerSpec,
+    /// Parameters that are updated in a way of their own, by patterns of their names. Of several groups the first that matches holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<ParameterGroup>,
+}
+
+impl OptimizerConfig {
+    /// Key of the groups in the table.
+    pub(crate) const GROUPS: &str = "groups";
+}
+
+impl From<OptimizerSpec> for OptimizerConfig {
+    fn from(rule: OptimizerSpec) -> OptimizerConfig {
+        OptimizerConfig { rule, groups: Vec::new() }
+    }
+}
+
 /// `[train]`: how long, in which portions and how safely.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -64,6 +87,20 @@ pub struct TrainConfig {
     /// Largest norm of all gradients together; larger gradients are scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Largest magnitude of a gradient's element, after it was scaled by `clip_norm`; larger ones are cut to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_value: Option<f64>,
+    /// Share of the previous average that is kept in an exponential moving average of all weights, such as 0.999. Validation, the best
+    /// epoch and the final weights are then those of the averages, running statistics included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Epochs without improvement on validation after which training ends before its last epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<u64>,
+    /// What an improvement must exceed, in the unit of what is watched.
+    pub early_stopping_min_delta: f64,
+    /// What must improve.
+    pub early_stopping_monitor: Monitor,
     /// Seed of everything random: first weights, order of the rows, split, dropout.
     pub seed: u64,
     /// Threads; all that the process may use if not given. The result does not depend on it.
@@ -94,6 +131,11 @@ impl Default for TrainConfig {
             epochs: 10,
             batch_size: 64,
             clip_norm: None,
+            clip_value: None,
+            ema: None,
+            early_stopping: None,
+            early_stopping_min_delta: 0.0,
+            early_stopping_monitor: Monitor::Metric,
             seed: 0,
             threads: None,
             loader_threads: None,

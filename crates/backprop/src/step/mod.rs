@@ -1,13 +1,18 @@
 //! Training steps: forward pass, loss, backward pass and update traced into one graph.
 
+mod groups;
+mod parameter_group;
 mod standard;
 mod trace;
 
 #[cfg(test)]
 mod tests;
 
+pub use groups::{Group, Groups};
+pub use parameter_group::{ParameterGroup, Patterns};
+pub(crate) use standard::GROUPS;
 pub use standard::{BatchSpec, Step, TracedStep};
-pub use trace::{Group, Groups, StepTrace, TracedGraph, Update, initial_state, trace_step};
+pub use trace::{StepTrace, TracedGraph, Update, initial_state, trace_step};
 
 use backprop_core::{Builder, DType, Type, graph::Role, random::Randomness};
 
@@ -19,6 +24,8 @@ pub const SEED: &str = "seed";
 pub const STEP: &str = "step";
 /// Name of the data output that is 1 if the update was made and 0 if everything was left as it was.
 pub const FINITE: &str = "finite";
+/// What the name of the state tensor starts with that holds the moving average of a parameter or statistic; its name follows.
+pub const EMA: &str = "ema/";
 
 /// Adds the inputs random numbers come from: [`SEED`] and [`STEP`].
 pub fn random_inputs(b: &Builder) -> Randomness<'_> {

@@ -1,8 +1,8 @@
-use super::{Group, Groups, StepTrace, TracedGraph, initial_state, trace_step};
+use super::{Group, Groups, ParameterGroup, StepTrace, TracedGraph, initial_state, parameter_group, trace_step};
 use crate::{
     loss::Loss,
     metrics::{self, Metric},
-    nn::{Layer, LayerRow, Mode, StateKind, StateSpec, layer_table},
+    nn::{Layer, LayerRow, Mode, Scope, StateKind, StateSpec, layer_table},
 };
 use backprop_core::{DType, Error, Graph, HostTensor, Tensor, Type};
 use std::sync::Arc;
@@ -14,6 +14,16 @@ pub struct BatchSpec {
     pub x: Type,
     /// The targets.
     pub y: Type,
+}
+
+/// Name of the group of parameters that belong to no other.
+const BASE: &str = "";
+
+/// Scope of what concerns a parameter group, whose number follows: its key in TOML.
+pub(crate) const GROUPS: &str = "optimizer.groups.";
+
+fn group_name(number: usize) -> String {
+    format!("{GROUPS}{number}")
 }
 
 /// The default training step: one model, one loss, one optimizer.
@@ -34,6 +44,10 @@ pub struct Step {
     model: Arc<dyn Layer>,
     loss: Arc<dyn Loss>,
     metrics: Vec<Arc<dyn Metric>>,
+    /// How parameters of no group are updated.
+    base: Group,
+    parameter_groups: Vec<ParameterGroup>,
+    /// What follows from these two: the base, then each parameter group that is not frozen.
     groups: Groups,
     dtype: DType,
 }
@@ -41,8 +55,16 @@ pub struct Step {
 impl Step {
     /// A step without metrics and clipping, at a constant rate, in `f32`.
     pub fn new(model: impl Layer, loss: impl Loss + 'static, optimizer: impl crate::optim::Optimizer + 'static) -> Step {
-        let groups = Groups(vec![Group::new("", optimizer)]);
-        Step { model: Arc::new(model), loss: Arc::new(loss), metrics: Vec::new(), groups, dtype: DType::F32 }
+        let base = Group::new(BASE, optimizer);
+        Step {
+            model: Arc::new(model),
+            loss: Arc::new(loss),
+            metrics: Vec::new(),
+            groups: Groups(vec![base.clone()]),
+            base,
+            parameter_groups: Vec::new(),
+            dtype: DType::F32,
+        }
     }
 
     /// Adds a metric.
@@ -52,14 +74,37 @@ impl Step {
     }
 
     /// The learning rate by step.
-    pub fn schedule(mut self, schedule: crate::schedule::Schedule) -> Step {
-        self.groups.0.iter_mut().for_each(|g| g.schedule = schedule);
-        self
+    pub fn schedule(self, schedule: crate::schedule::Schedule) -> Step {
+        self.with_base(|base| base.schedule(schedule))
     }
 
-    /// Largest global norm of the gradient.
-    pub fn clip_norm(mut self, limit: f64) -> Step {
-        self.groups.0.iter_mut().for_each(|g| g.clip_norm = Some(limit));
+    /// Largest global norm of the gradient, of all groups together; a larger gradient is scaled down to it.
+    pub fn clip_norm(self, limit: f64) -> Step {
+        self.with_base(|base| base.clip_norm(limit))
+    }
+
+    /// Largest magnitude of a gradient's element, after it was scaled; a larger one is cut to it. PyTorch's `clip_grad_value_`.
+    pub fn clip_value(self, limit: f64) -> Step {
+        self.with_base(|base| base.clip_value(limit))
+    }
+
+    /// Keeps an exponential moving average of parameters and statistics as the state `ema/NAME`; see [`Group::ema`].
+    pub fn ema(self, decay: f64) -> Step {
+        self.with_base(|base| base.ema(decay))
+    }
+
+    /// Adds a group of parameters that are updated in a way of their own. Of several the first that matches holds.
+    pub fn group(mut self, group: ParameterGroup) -> Step {
+        self.parameter_groups.push(group);
+        self.with_base(|base| base)
+    }
+
+    fn with_base(mut self, change: impl FnOnce(Group) -> Group) -> Step {
+        self.base = change(self.base);
+        let derived = self.parameter_groups.iter().enumerate().filter(|(_, group)| !group.frozen);
+        // What cannot be derived is an error of `validate`.
+        let derived = derived.filter_map(|(i, group)| group.of(&self.base, group_name(i)).ok());
+        self.groups = Groups(std::iter::once(self.base.clone()).chain(derived).collect());
         self
     }
 
@@ -69,7 +114,7 @@ impl Step {
         self
     }
 
-    /// The parameter group, which gives the runtime vector of every step.
+    /// The groups of parameters, which give the runtime vector of every step.
     pub fn groups(&self) -> &Groups {
         &self.groups
     }
@@ -86,14 +131,56 @@ impl Step {
     /// # Errors
     /// If the numbers of the loss or optimizer are not valid, or the model does not fit the batch.
     pub fn train(&self, batch: &BatchSpec) -> Result<TracedGraph, Error> {
-        self.loss.validate().and_then(|()| self.groups.validate()).map_err(Error::Invalid)?;
-        self.metrics.iter().try_for_each(|m| m.validate()).map_err(Error::Invalid)?;
+        self.validate().map_err(Error::Invalid)?;
         trace_step(&self.groups, self.dtype, Mode::Train, |t| {
             let mean = self.measure(t, batch);
-            if let Some(update) = t.update("", mean, |_| true) {
+            self.check_groups(&t.scope);
+            let names: Vec<String> = (0..self.parameter_groups.len()).map(group_name).collect();
+            if let Some(update) = t.update_groups(mean, |spec| self.group_of(spec, &names)) {
                 t.output("grad_norm", update.norm.convert(DType::F32));
             }
         })
+    }
+
+    /// Checks everything that does not depend on the batch.
+    fn validate(&self) -> Result<(), String> {
+        self.loss.validate()?;
+        self.groups.validate()?;
+        for (i, group) in self.parameter_groups.iter().enumerate() {
+            let derived = group.validate().and_then(|()| group.of(&self.base, String::new()).map(drop));
+            derived.map_err(|e| format!("parameter group {i}: {e}"))?;
+        }
+        self.metrics.iter().try_for_each(|m| m.validate())
+    }
+
+    /// Makes a pattern that matches no parameter, or a network of which nothing is trained, an error of the graph.
+    fn check_groups(&self, scope: &Scope<'_>) {
+        let b = scope.builder();
+        let parameters: Vec<StateSpec> = scope.parameters().into_iter().map(|(spec, _)| spec).collect();
+        let names = || parameters.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+        for (i, group) in self.parameter_groups.iter().enumerate() {
+            let _scope = b.scope(&group_name(i));
+            for pattern in group.patterns.list() {
+                if !parameters.iter().any(|p| parameter_group::matches(pattern, &p.name)) {
+                    b.fail("match", &[], format!("`{pattern}` matches no parameter; there are {}", names()));
+                }
+            }
+        }
+        let frozen = |p: &StateSpec| self.parameter_groups.iter().find(|g| g.matches(p)).is_some_and(|g| g.frozen);
+        if let Some(last) = self.parameter_groups.iter().rposition(|g| g.frozen)
+            && parameters.iter().all(frozen)
+        {
+            let _scope = b.scope(&group_name(last));
+            b.fail("match", &[], format!("every parameter is frozen, so nothing would be trained: {}", names()));
+        }
+    }
+
+    /// Name of the group of a parameter, of those that the parameter groups have; `None` if it is frozen.
+    fn group_of<'n>(&self, parameter: &StateSpec, names: &'n [String]) -> Option<&'n str> {
+        match self.parameter_groups.iter().position(|group| group.matches(parameter)) {
+            Some(i) => (!self.parameter_groups[i].frozen).then(|| names[i].as_str()),
+            None => Some(BASE),
+        }
     }
 
     /// The evaluation graph. Data inputs: `x`, `y`. Data outputs: `loss_sum`, `weight`, metrics as in training.

@@ -71,6 +71,48 @@ fn bad_numbers_are_errors_before_anything_is_traced() {
 }
 
 #[test]
+fn groups_by_pattern_have_rates_decays_and_state_of_their_own() {
+    let step = step()
+        .group(ParameterGroup::new(["layers.0.*"]).frozen())
+        .group(ParameterGroup::new(["*.bias", "layers.1.*"]).weight_decay(0.0).learning_rate_factor(0.5))
+        .schedule(Schedule::Cosine(Cosine::default()));
+    let traced = step.trace(&batch(8)).unwrap();
+    let updates = Signature::of(&traced.train).updates;
+    assert!(!updates.iter().any(|name| name.contains("layers.0.")), "{updates:?}");
+    let kept = ["optimizer/m/layers.1.weight", "optimizer/v/layers.3.bias", "layers.3.weight", "layers.1.running_mean"];
+    assert!(kept.iter().all(|name| updates.iter().any(|u| u == name)), "{updates:?}");
+    // The frozen group has no runtime numbers; the other has AdamW's without a shrinking parameter.
+    let names: Vec<String> = step.groups().0.iter().map(|g| g.name.clone()).collect();
+    assert_eq!(names, ["", "optimizer.groups.1"]);
+    let clock = crate::schedule::Clock::new(0, 10);
+    let rates: Vec<f64> = step.groups().rates(clock).iter().map(|r| r.learning_rate).collect();
+    assert_eq!(rates, [0.1, 0.05]);
+    // One loss, differentiated once: the weight of the frozen layer would be the only product with the input.
+    let all = step.clone().trace(&batch(8)).unwrap().train.nodes.len();
+    assert!(all < self::step().trace(&batch(8)).unwrap().train.nodes.len());
+}
+
+#[test]
+fn groups_that_cannot_be_are_errors() {
+    let refused = |group: ParameterGroup, part: &str| {
+        let error = step().group(group).trace(&batch(8)).map(drop).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    refused(
+        ParameterGroup::new(["layers.9.*"]).weight_decay(0.0),
+        "`layers.9.*` matches no parameter; there are layers.0.weight",
+    );
+    refused(ParameterGroup::new(["*"]).frozen(), "every parameter is frozen");
+    refused(ParameterGroup::new(["*"]).learning_rate(0.1).learning_rate_factor(0.1), "not both");
+    refused(ParameterGroup::new(["*"]).frozen().weight_decay(0.1), "a frozen group is not updated");
+    refused(ParameterGroup::new::<&str>([]), "at least one pattern");
+    refused(ParameterGroup::new(["*"]).learning_rate(f64::NAN), "learning_rate must be");
+    let plain = Step::new(Linear::new(3), CrossEntropy::new(), GradientDescent::new(0.1));
+    let error = plain.group(ParameterGroup::new(["*"]).weight_decay(0.1)).trace(&batch(4)).map(drop).unwrap_err();
+    assert!(error.to_string().contains("no weight decay"), "{error}");
+}
+
+#[test]
 fn a_group_updates_its_parameters_only() {
     let groups = Groups(vec![Group::new("a", Sgd::new(0.1)), Group::new("b", Adam::new(0.1))]);
     let traced = trace_step(&groups, DType::F32, Mode::Train, |t| {

@@ -1,115 +1,13 @@
-use super::{FINITE, HYPER, random_inputs};
+use super::{EMA, FINITE, Groups, HYPER, random_inputs};
 use crate::{
     init::Init,
     nn::{Mode, Scope, StateKind, StateSpec},
-    optim::{Hyper, Optimizer},
-    schedule::{Rates, Schedule},
+    optim::{Hyper, Slot},
 };
 use backprop_core::{Builder, DType, Error, Graph, HostTensor, Tensor, Type, graph::Role, op::Reducer};
-use std::sync::Arc;
 
 /// PyTorch adds this to the norm before it divides the limit by it.
 const CLIP_EPS: f64 = 1e-6;
-
-/// Parameters updated together: by which optimizer, under which schedule, clipped to which norm.
-#[derive(Clone, Debug)]
-pub struct Group {
-    /// Name the step's closure updates it by; empty for the only one.
-    pub name: String,
-    /// The update rule.
-    pub optimizer: Arc<dyn Optimizer>,
-    /// The learning rate by step.
-    pub schedule: Schedule,
-    /// Largest global norm of the gradient.
-    pub clip_norm: Option<f64>,
-}
-
-impl Group {
-    /// A group at a constant rate without clipping.
-    pub fn new(name: impl Into<String>, optimizer: impl Optimizer + 'static) -> Group {
-        Group { name: name.into(), optimizer: Arc::new(optimizer), schedule: Schedule::default(), clip_norm: None }
-    }
-
-    /// The learning rate by step.
-    pub fn schedule(mut self, schedule: Schedule) -> Group {
-        self.schedule = schedule;
-        self
-    }
-
-    /// Largest global norm of the gradient.
-    pub fn clip_norm(mut self, limit: f64) -> Group {
-        self.clip_norm = Some(limit);
-        self
-    }
-
-    fn entries(&self, rates: Rates, step: u64) -> Vec<(&'static str, f64)> {
-        let mut entries = self.optimizer.entries(rates, step);
-        entries.extend(self.clip_norm.map(|limit| ("clip_norm", limit)));
-        entries
-    }
-}
-
-/// The groups of a step. They fix the layout of the runtime vector [`HYPER`]: group after group, entry after entry.
-#[derive(Clone, Debug, Default)]
-pub struct Groups(pub Vec<Group>);
-
-impl Groups {
-    /// Length of the runtime vector.
-    pub fn len(&self) -> usize {
-        self.names().len()
-    }
-
-    /// Whether there are no runtime numbers.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Group and name of every entry of the runtime vector.
-    pub fn names(&self) -> Vec<(String, &'static str)> {
-        let any = Rates { learning_rate: 0.0, momentum: None };
-        let of = |g: &Group| g.entries(any, 0).into_iter().map(|(name, _)| (g.name.clone(), name)).collect::<Vec<_>>();
-        self.0.iter().flat_map(of).collect()
-    }
-
-    /// The rates of each group at a step (from 0) of `total_steps`.
-    pub fn rates(&self, step: u64, total_steps: u64) -> Vec<Rates> {
-        self.0.iter().map(|g| g.schedule.rates(g.optimizer.learning_rate(), step, total_steps)).collect()
-    }
-
-    /// The runtime vector of a step (from 0) of `total_steps`: a pure function, so that a resumed run goes on as it would have.
-    pub fn hyper(&self, step: u64, total_steps: u64) -> HostTensor {
-        self.hyper_at(&self.rates(step, total_steps), step)
-    }
-
-    /// The runtime vector for given rates, one for each group: for tests of the learning rate.
-    pub fn hyper_at(&self, rates: &[Rates], step: u64) -> HostTensor {
-        let mut vector = HostTensor::zeros(Type::new(DType::F32, [self.len()]));
-        self.write_hyper(rates, step, &mut vector);
-        vector
-    }
-
-    /// As [`hyper_at`](Self::hyper_at), into a vector that an earlier step had.
-    pub fn write_hyper(&self, rates: &[Rates], step: u64, vector: &mut HostTensor) {
-        let Some(slots) = vector.as_mut_slice::<f32>() else { return };
-        let values = self.0.iter().zip(rates).flat_map(|(g, &r)| g.entries(r, step)).map(|(_, value)| value as f32);
-        slots.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
-    }
-
-    /// Checks every group's numbers.
-    ///
-    /// # Errors
-    /// A sentence saying which number is wrong.
-    pub fn validate(&self) -> Result<(), String> {
-        for group in &self.0 {
-            group.optimizer.validate()?;
-            group.schedule.validate()?;
-            if let Some(limit) = group.clip_norm.filter(|l| !l.is_finite() || *l <= 0.0) {
-                return Err(format!("clip_norm must be a positive number, got {limit}"));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// A step while it is traced: the scope for layers, inputs, outputs, updates.
 pub struct StepTrace<'g> {
@@ -155,42 +53,90 @@ impl<'g> StepTrace<'g> {
     /// norm of the step is not finite.
     #[track_caller]
     pub fn update(&mut self, group: &str, loss: Tensor<'g>, belongs: impl Fn(&StateSpec) -> bool) -> Option<Update<'g>> {
-        let b = self.builder();
-        let Some(at) = self.groups.0.iter().position(|g| g.name == group) else {
-            let names: Vec<&str> = self.groups.0.iter().map(|g| g.name.as_str()).collect();
-            b.fail("update", &[], format!("there is no group `{group}`; there are {names:?}"));
-            return None;
-        };
-        let parameters: Vec<_> = self.scope.parameters().into_iter().filter(|(spec, _)| belongs(spec)).collect();
-        let values: Vec<Tensor<'g>> = parameters.iter().map(|(_, value)| *value).collect();
+        self.update_groups(loss, |spec| belongs(spec).then_some(group))
+    }
+
+    /// As [`update`](Self::update) for several groups at once: `group_of` gives the name of a parameter's group, `None` where it
+    /// stays as it is. The loss is differentiated once, and all gradients together have one norm, to which each group's limit is
+    /// compared.
+    #[track_caller]
+    pub fn update_groups<'n>(
+        &mut self,
+        loss: Tensor<'g>,
+        group_of: impl Fn(&StateSpec) -> Option<&'n str>,
+    ) -> Option<Update<'g>> {
+        let members = self.members(group_of)?;
+        let values: Vec<Tensor<'g>> = members.iter().map(|m| m.value).collect();
         let gradients = loss.grad(&values);
-        let hyper = self.hyper_of(at, loss.dtype());
+        Some(self.apply(loss, &members, gradients))
+    }
+
+    /// The parameters traced so far that belong to a group.
+    #[track_caller]
+    pub(super) fn members<'n>(&self, group_of: impl Fn(&StateSpec) -> Option<&'n str>) -> Option<Vec<Member<'g>>> {
+        let mut members = Vec::new();
+        for (spec, value) in self.scope.parameters() {
+            let Some(name) = group_of(&spec) else { continue };
+            let Some(group) = self.groups.0.iter().position(|g| g.name == name) else {
+                let names: Vec<&str> = self.groups.0.iter().map(|g| g.name.as_str()).collect();
+                self.builder().fail("update", &[], format!("there is no group `{name}`; there are {names:?}"));
+                return None;
+            };
+            members.push(Member { spec, value, group });
+        }
+        Some(members)
+    }
+
+    /// Updates parameters by gradients of a loss.
+    pub(super) fn apply(&mut self, loss: Tensor<'g>, members: &[Member<'g>], gradients: Vec<Tensor<'g>>) -> Update<'g> {
+        let b = self.builder();
         // Formed in f64 the sum of f32 squares cannot overflow: it is finite exactly if every square is.
         let square = |g: &Tensor<'g>| (*g * *g).reduce_in(DType::F64, Reducer::Sum, &(0..g.rank()).collect::<Vec<_>>());
         let total = gradients.iter().map(square).reduce(|a, b| a + b).unwrap_or_else(|| b.scalar(DType::F64, 0.0));
         let norm = total.sqrt().convert(loss.dtype());
         let finite = total.is_finite() & loss.is_finite();
-        let scale = self.groups.0[at].clip_norm.map(|_| (hyper.get("clip_norm", loss) / (norm + CLIP_EPS)).minimum(1.0));
-        for ((spec, parameter), gradient) in parameters.iter().zip(gradients) {
-            let gradient = scale.map_or(gradient, |s| gradient * s);
-            self.update_one(at, &hyper, spec, *parameter, gradient);
+        let rules: Vec<Rule<'g>> = (0..self.groups.0.len()).map(|at| self.rule(at, loss, norm)).collect();
+        for (member, gradient) in members.iter().zip(gradients) {
+            self.update_one(&rules[member.group], member, gradient);
         }
         self.finite = Some(self.finite.map_or(finite, |f| f & finite));
-        Some(Update { norm, finite })
+        Update { norm, finite }
     }
 
-    fn update_one(&mut self, at: usize, hyper: &Hyper<'g>, spec: &StateSpec, parameter: Tensor<'g>, gradient: Tensor<'g>) {
-        let b = self.builder();
+    /// How a group's parameters are updated where the gradients have a norm.
+    fn rule(&self, at: usize, loss: Tensor<'g>, norm: Tensor<'g>) -> Rule<'g> {
+        let (hyper, group) = (self.hyper_of(at, loss.dtype()), &self.groups.0[at]);
+        let scale = group.clip_norm.map(|_| (hyper.get("clip_norm", loss) / (norm + CLIP_EPS)).minimum(1.0));
+        let largest = group.clip_value.map(|_| hyper.get("clip_value", loss));
+        Rule { at, hyper, scale, largest }
+    }
+
+    fn update_one(&mut self, rule: &Rule<'g>, member: &Member<'g>, gradient: Tensor<'g>) {
+        let (b, spec) = (self.builder(), &member.spec);
         let _layer = b.scope(&spec.layer);
-        let optimizer = self.groups.0[at].optimizer.clone();
-        let kept: Vec<StateSpec> = optimizer.slots().iter().map(|slot| slot_spec(slot, spec)).collect();
+        let group = &self.groups.0[rule.at];
+        let gradient = rule.scale.map_or(gradient, |s| gradient * s);
+        let gradient = rule.largest.map_or(gradient, |limit| gradient.maximum(-limit).minimum(limit));
+        let kept: Vec<StateSpec> = group.optimizer.slots().iter().map(|slot| slot_spec(slot, spec)).collect();
         let slots: Vec<Tensor<'g>> = kept.iter().map(|s| b.input(s.name.clone(), Role::State, s.ty.clone())).collect();
-        let (next, next_slots) = optimizer.update(hyper, parameter, gradient, &slots);
-        self.changes.push((spec.name.clone(), parameter, next));
+        let (next, next_slots) = group.optimizer.update(&rule.hyper, member.value, gradient, &slots);
+        self.changes.push((spec.name.clone(), member.value, next));
         for ((spec, old), new) in kept.iter().zip(slots).zip(next_slots) {
             self.changes.push((spec.name.clone(), old, new));
         }
         self.slots.extend(kept);
+        if group.ema.is_some() {
+            self.average(&rule.hyper, spec, next);
+        }
+    }
+
+    /// Moves the average of a parameter or statistic on to its next value.
+    fn average(&mut self, hyper: &Hyper<'g>, spec: &StateSpec, next: Tensor<'g>) {
+        let average = StateSpec { name: format!("{EMA}{}", spec.name), kind: StateKind::Optimizer, ..spec.clone() };
+        let old = self.builder().input(average.name.clone(), Role::State, average.ty.clone());
+        let new = old * hyper.get("ema_kept", next) + next * hyper.get("ema_entering", next);
+        self.changes.push((average.name.clone(), old, new));
+        self.slots.push(average);
     }
 
     /// The runtime numbers of a group as scalars.
@@ -206,9 +152,15 @@ impl<'g> StepTrace<'g> {
     }
 
     /// Adds the state outputs, all behind one condition, and the output [`FINITE`].
-    fn finish(self) -> Vec<StateSpec> {
+    fn finish(mut self) -> Vec<StateSpec> {
         let b = self.builder();
-        let statistics = self.scope.updates().into_iter().map(|(spec, old, new)| (spec.name, old, new));
+        let statistics = self.scope.updates();
+        // Statistics belong to no group: they are averaged as the parameters of the first group that is.
+        if let Some(at) = self.groups.0.iter().position(|g| g.ema.is_some()) {
+            let hyper = self.hyper_of(at, self.scope.dtype());
+            statistics.iter().for_each(|(spec, _, new)| self.average(&hyper, spec, *new));
+        }
+        let statistics = statistics.into_iter().map(|(spec, old, new)| (spec.name, old, new));
         for (name, old, new) in self.changes.into_iter().chain(statistics) {
             b.output(name, Role::State, self.finite.map_or(new, |f| f.select(new, old)));
         }
@@ -219,11 +171,30 @@ impl<'g> StepTrace<'g> {
     }
 }
 
+/// A parameter that is updated.
+pub(super) struct Member<'g> {
+    spec: StateSpec,
+    pub(super) value: Tensor<'g>,
+    /// Position of its group.
+    group: usize,
+}
+
+/// How the parameters of one group are updated.
+struct Rule<'g> {
+    /// Position of the group.
+    at: usize,
+    hyper: Hyper<'g>,
+    /// Factor on the gradient that brings it to the largest norm.
+    scale: Option<Tensor<'g>>,
+    /// Largest magnitude of the gradient's elements.
+    largest: Option<Tensor<'g>>,
+}
+
 /// The optimizer state of a parameter: `optimizer/SLOT/PARAMETER`.
-fn slot_spec(slot: &str, parameter: &StateSpec) -> StateSpec {
+fn slot_spec(slot: &Slot, parameter: &StateSpec) -> StateSpec {
     StateSpec {
-        name: format!("optimizer/{slot}/{}", parameter.name),
-        init: Init::Zeros,
+        name: format!("optimizer/{}/{}", slot.name, parameter.name),
+        init: if slot.init == 0.0 { Init::Zeros } else { Init::Constant { value: slot.init } },
         kind: StateKind::Optimizer,
         ..parameter.clone()
     }
@@ -286,6 +257,10 @@ where
 /// # Errors
 /// If an initialiser does not fit.
 pub fn initial_state(specs: &[StateSpec], seed: u64) -> Result<Vec<(String, HostTensor)>, Error> {
-    let first = |s: &StateSpec| Ok((s.name.clone(), s.init.sample(&s.name, seed, &s.ty).map_err(Error::Run)?));
+    let first = |s: &StateSpec| {
+        // An average begins as what it is of.
+        let name = s.name.strip_prefix(EMA).unwrap_or(&s.name);
+        Ok((s.name.clone(), s.init.sample(name, seed, &s.ty).map_err(Error::Run)?))
+    };
     specs.iter().map(first).collect()
 }

@@ -7,6 +7,7 @@ mod error;
 mod feed;
 mod inspect;
 mod loader;
+mod patience;
 mod program;
 mod progress;
 mod session;
@@ -27,7 +28,7 @@ use crate::{
     nn::{Mode, Sequential, StateKind, StateSpec, layer_table},
     optim::Optimizer,
     run::Run,
-    step::{Step, initial_state},
+    step::{EMA, GROUPS, Step, initial_state},
 };
 use backprop_core::{
     DType, Error, Graph, HostTensor,
@@ -81,9 +82,13 @@ impl<'b> Trainer<'b> {
     pub fn new(config: Config, backend: &'b dyn Backend) -> Result<Trainer<'b>, TrainError> {
         let begun = Instant::now();
         config.loss.validate().map_err(|e| config.error_at("loss", e))?;
-        config.optimizer.validate().map_err(|e| config.error_at("optimizer", e))?;
+        config.optimizer.rule.validate().map_err(|e| config.error_at("optimizer", e))?;
+        for (i, group) in config.optimizer.groups.iter().enumerate() {
+            group.validate().map_err(|e| config.error_at(&format!("{GROUPS}{i}.match"), e))?;
+        }
         config.schedule.validate().map_err(|e| config.error_at("schedule", e))?;
         let mut task = Task::load(&config)?;
+        check_validation(&config, &task)?;
         let step = step_of(&config);
         fit_output(&config, &mut task)?;
         let loader = Loader::new(Arc::clone(task.feed()), loader_threads(&config, &task));
@@ -145,7 +150,7 @@ impl<'b> Trainer<'b> {
         self.put(run.weights()?, is_weight, &what)
     }
 
-    /// Loss and metrics of the current weights over a part of the data; `None` if there is no such part.
+    /// Loss and metrics of the current weights (their averages, if there are any) over a part of the data; `None` if there is no such part.
     ///
     /// # Errors
     /// What reading the data gave; [`TrainError::Stopped`] if it was asked to stop.
@@ -155,6 +160,14 @@ impl<'b> Trainer<'b> {
         }
         self.initialise()?;
         self.compile_for(part, Mode::Evaluate)?;
+        self.swap_averages();
+        let score = self.measure(part);
+        self.swap_averages();
+        score.map(Some)
+    }
+
+    /// Loss and metrics over a part of the data by the tensors that the store has under the weights' names.
+    fn measure(&mut self, part: Part) -> Result<Score, TrainError> {
         let mut sums = Sums::default();
         sums.reset(self.scoring.sums);
         self.loader.begin(Pass { part, shuffled: None, position: 0 })?;
@@ -164,7 +177,7 @@ impl<'b> Trainer<'b> {
             let compiled = find(&mut self.evaluation, batch.rows)?;
             sums.add(&compiled.run(&mut self.store, batch, None)?, batch.rows);
         }
-        Ok(Some(self.scoring.score(&sums)))
+        Ok(self.scoring.score(&sums))
     }
 
     /// A handle that asks this trainer to stop, from any thread.
@@ -279,15 +292,36 @@ impl<'b> Trainer<'b> {
             }
         }
         self.initialise()?;
-        tensors.into_iter().for_each(|(name, tensor)| self.store.insert(name, tensor));
+        // Weights alone are their own averages.
+        let alone = !tensors.iter().any(|(name, _)| name.starts_with(EMA));
+        for (name, tensor) in tensors {
+            if let Some(average) = self.store.get_mut(&format!("{EMA}{name}")).filter(|_| alone) {
+                average.clone_from(&tensor);
+            }
+            self.store.insert(name, tensor);
+        }
         Ok(())
     }
 
-    /// The current parameters and statistics.
+    /// The current parameters and statistics: their averages, where there are any.
     fn weights(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
         let names = self.specs.iter().filter(|s| is_weight(s)).map(|s| s.name.as_str());
-        names.filter_map(|name| Some((name, self.store.get(name)?)))
+        names.filter_map(|name| Some((name, weight(&self.store, name)?)))
     }
+
+    /// Exchanges weights and their averages, so that programs that read the weights find the averages, and back.
+    fn swap_averages(&mut self) {
+        for spec in &self.specs {
+            if let Some(name) = spec.name.strip_prefix(EMA) {
+                self.store.swap(name, &spec.name);
+            }
+        }
+    }
+}
+
+/// The current value of a weight: its average, if there is one.
+fn weight<'s>(store: &'s Store, name: &str) -> Option<&'s HostTensor> {
+    store.get(&format!("{EMA}{name}")).or_else(|| store.get(name))
 }
 
 fn is_weight(spec: &StateSpec) -> bool {
@@ -302,14 +336,32 @@ fn find(list: &mut [(usize, Compiled)], rows: usize) -> Result<&mut Compiled, Tr
 /// The step of a configuration.
 fn step_of(config: &Config) -> Step {
     let model = Sequential::from(config.layers.clone());
-    let mut step = Step::new(model, config.loss.clone(), config.optimizer).schedule(config.schedule);
-    if let Some(limit) = config.train.clip_norm {
-        step = step.clip_norm(limit);
-    }
+    let train = &config.train;
+    let mut step = Step::new(model, config.loss.clone(), config.optimizer.rule).schedule(config.schedule.clone());
+    step = config.optimizer.groups.iter().cloned().fold(step, Step::group);
+    step = train.clip_norm.into_iter().fold(step, Step::clip_norm);
+    step = train.clip_value.into_iter().fold(step, Step::clip_value);
+    step = train.ema.into_iter().fold(step, Step::ema);
     match &config.loss {
         LossSpec::CrossEntropy(loss) => step.metric(Accuracy { ignore_index: loss.ignore_index }),
         LossSpec::Mse(_) => step.metric(MeanSquaredError {}),
         LossSpec::BceWithLogits(_) => step,
+    }
+}
+
+/// What watches the validation needs one.
+fn check_validation(config: &Config, task: &Task) -> Result<(), TrainError> {
+    let watches = [
+        ("train.early_stopping", "early stopping", config.train.early_stopping.is_some()),
+        ("schedule", "a plateau schedule", config.schedule.plateau().is_some()),
+    ];
+    match watches.iter().find(|(.., there)| *there && task.rows(Part::Validation) == 0) {
+        None => Ok(()),
+        Some((key, what, _)) => {
+            let message =
+                format!("{what} watches the validation, but there is no validation part; set data.validation, such as 0.1");
+            Err(config.error_at(key, message).into())
+        }
     }
 }
 
@@ -330,6 +382,7 @@ fn located(config: &Config, error: Error) -> TrainError {
         "" => config.error_at("layers", message).into(),
         "loss" => config.error_at("loss", message).into(),
         metric if metric.starts_with("metrics.") => config.error_at(&format!("train.{metric}"), message).into(),
+        group if group.starts_with(GROUPS) => config.error_at(&format!("{group}.match"), graph.message).into(),
         layer => config.error_at_layer(layer, message).into(),
     }
 }

@@ -1,7 +1,8 @@
-use super::program::Measured;
+use super::{patience::Patience, program::Measured};
 use crate::{
     events::{Epoch, Score},
     metrics::{Metric, sum_ranges},
+    schedule::{Monitor, PlateauState},
 };
 use backprop_core::Graph;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -24,6 +25,12 @@ pub(super) struct Progress {
     pub(super) nonfinite: (u64, u64),
     /// The best epoch so far.
     pub(super) best: Option<Best>,
+    /// Where the schedule's plateau stands.
+    #[serde(default)]
+    pub(super) plateau: PlateauState,
+    /// How long validation has not improved.
+    #[serde(default)]
+    pub(super) patience: Patience,
     /// Length of the metrics file.
     pub(super) metrics_bytes: u64,
     /// Seconds so far, and of these in the current epoch.
@@ -169,9 +176,21 @@ impl Scoring {
         score
     }
 
+    /// What is watched of a score, and whether more of it is better.
+    pub(super) fn watched(&self, score: &Score, monitor: Monitor) -> (f64, bool) {
+        match monitor {
+            Monitor::Metric => (score.metric, self.higher_is_better()),
+            Monitor::Loss => (score.loss, false),
+        }
+    }
+
+    fn higher_is_better(&self) -> bool {
+        self.main.is_some_and(|i| self.metrics[i].0.higher_is_better())
+    }
+
     /// Whether a score beats another: by the main metric, among equals by the loss. What is not a number is beaten by any number.
     pub(super) fn better(&self, new: &Score, old: &Score) -> bool {
-        let higher = self.main.is_some_and(|i| self.metrics[i].0.higher_is_better());
+        let higher = self.higher_is_better();
         let beats =
             |new: f64, old: f64, higher: bool| if higher { new > old } else { new < old } || old.is_nan() && !new.is_nan();
         beats(new.metric, old.metric, higher) || !beats(old.metric, new.metric, higher) && beats(new.loss, old.loss, false)

@@ -2,12 +2,14 @@
 
 use super::{
     Flow, Part, Reply, StopReason, Stopped, TrainError, Trainer, feed::Pass, find, is_weight, program::Runtime, progress::Best,
+    weight,
 };
 use crate::{
     checkpoint::Tensors,
-    events::{Epoch, Event, Score, Started, Step, Summary},
+    events::{EarlyStopped, Epoch, Event, Score, Started, Step, Summary},
     nn::{Mode, StateKind},
     run::{Metrics, Run},
+    schedule::Clock,
 };
 use backprop_core::HostTensor;
 use std::time::Instant;
@@ -147,12 +149,41 @@ impl Trainer<'_> {
         self.steps_per_epoch() * self.config.train.epochs
     }
 
+    /// What the schedules look at, at a step from 0.
+    fn clock(&self, step: u64) -> Clock {
+        let reductions = self.progress.plateau.reductions;
+        Clock { reductions, ..Clock::new(step, self.total_steps()).steps_per_epoch(self.steps_per_epoch()) }
+    }
+
     fn epochs(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
         while self.progress.epoch < self.config.train.epochs {
+            if let Some(stopped) = self.early_stopped() {
+                report(&Event::EarlyStopped(stopped));
+                break;
+            }
             self.stop_if_asked()?;
             self.epoch(session, report)?;
         }
         Ok(())
+    }
+
+    /// Where training ended before its last epoch because validation did not improve, if it did.
+    fn early_stopped(&self) -> Option<EarlyStopped> {
+        let (patience, epoch, epochs) = (self.config.train.early_stopping?, self.progress.epoch, self.config.train.epochs);
+        let best_epoch = self.progress.best.as_ref().map_or(0, |b| b.epoch);
+        let ended = epoch < epochs && self.progress.patience.bad_epochs >= patience;
+        ended.then_some(EarlyStopped { epoch, epochs, patience, best_epoch })
+    }
+
+    /// Shows the validation to what waits for it to improve.
+    fn watch(&mut self, score: &Score) {
+        let train = &self.config.train;
+        let (value, higher) = self.scoring.watched(score, train.early_stopping_monitor);
+        self.progress.patience.observe(value, higher, train.early_stopping_min_delta);
+        if let Some(plateau) = self.config.schedule.plateau() {
+            let (value, higher) = self.scoring.watched(score, plateau.monitor);
+            plateau.observe(&mut self.progress.plateau, value, higher);
+        }
     }
 
     /// An error that ends the session if somebody asked for it.
@@ -195,10 +226,11 @@ impl Trainer<'_> {
     /// One step on the next batch; `None` at the end of the epoch.
     fn train_step(&mut self, session: &mut Session<'_>) -> Result<Option<Done>, TrainError> {
         let (step, total_steps) = (self.progress.step, self.total_steps());
+        let rates = self.step.groups().rates(self.clock(step));
         let Some(batch) = self.loader.next()? else { return Ok(None) };
         let (rows, compiled) = (batch.rows, find(&mut self.training, batch.rows)?);
-        let rates = self.step.groups().rates(step, total_steps);
-        self.step.groups().write_hyper(&rates, step, &mut session.hyper);
+        // What counts updates, such as Adam's bias correction, must not count steps that changed nothing.
+        self.step.groups().write_hyper(&rates, step - self.progress.nonfinite.0, &mut session.hyper);
         if let Some([slot]) = session.step.as_mut_slice::<u32>() {
             // The random streams count steps in 32 bits.
             *slot = step as u32;
@@ -258,12 +290,15 @@ impl Trainer<'_> {
             step: self.progress.step,
             train: self.scoring.score(&self.progress.sums),
             validation,
-            learning_rate: self.step.groups().rates(last_step, self.total_steps()).first().map_or(0.0, |r| r.learning_rate),
+            learning_rate: self.step.groups().rates(self.clock(last_step)).first().map_or(0.0, |r| r.learning_rate),
             best,
             seconds,
             data_seconds: std::mem::take(&mut self.progress.data_seconds),
             rows_per_second: self.progress.sums.rows as f64 / seconds.max(1e-9),
         };
+        if let Some(score) = &epoch.validation {
+            self.watch(score);
+        }
         self.progress.sums.reset(self.scoring.sums);
         self.progress.history.push(epoch.clone());
         self.progress.epoch = number;
@@ -277,7 +312,7 @@ impl Trainer<'_> {
         match &mut self.best {
             Some(best) => {
                 for (name, kept) in best {
-                    if let Some(now) = self.store.get(name) {
+                    if let Some(now) = weight(&self.store, name) {
                         kept.bytes_mut().copy_from_slice(now.bytes());
                     }
                 }
@@ -321,6 +356,9 @@ impl Trainer<'_> {
         if let (Some(best), Some(weights)) = (self.progress.best.clone(), self.best.clone()) {
             (epoch, validation) = (best.epoch, Some(best.score));
             self.put(weights, is_weight, "the best weights")?;
+        } else if self.config.train.ema.is_some() {
+            let averages = self.weights().map(|(name, t)| (name.into(), t.clone())).collect();
+            self.put(averages, is_weight, "the averaged weights")?;
         }
         let test = self.evaluate(Part::Test)?;
         self.account(session);
@@ -330,6 +368,7 @@ impl Trainer<'_> {
             epoch,
             steps: self.progress.step,
             nonfinite_steps: self.progress.nonfinite.0,
+            early_stopped: self.early_stopped().is_some(),
             wall_s: self.progress.seconds.0,
         };
         for (part, score) in [("validation", validation), ("test", test)] {

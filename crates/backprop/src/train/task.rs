@@ -46,7 +46,7 @@ impl Task {
         let loaded = config.data.source.load(&options);
         let loaded = loaded.map_err(|e| config.error_at(&format!("data.{}", e.key), e.error.to_string()))?;
         let Loaded { parts, input, target, scale, target_scale, coding, findings } = loaded;
-        let all = matches!(config.optimizer, OptimizerSpec::GradientDescent(_));
+        let all = matches!(config.optimizer.rule, OptimizerSpec::GradientDescent(_));
         let batch_size = if all { parts.train.len() } else { config.train.batch_size.min(parts.train.len()) };
         let columns = parts.train.columns();
         let target_shape = columns[target].shape.clone();
