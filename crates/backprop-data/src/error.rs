@@ -413,4 +413,7 @@ pub enum DataError {
         /// Shape of a sample.
         shape: Vec<usize>,
     },
+    /// A table cannot be read or used as asked: see [`TableError`](crate::table::TableError).
+    #[error(transparent)]
+    Table(Box<crate::table::TableError>),
 }

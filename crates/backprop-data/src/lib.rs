@@ -51,6 +51,7 @@ mod scale;
 mod source;
 pub mod split;
 pub mod synthetic;
+pub mod table;
 pub mod text;
 
 pub use augment::{Augment, Draw, Flip, Padding};
@@ -67,3 +68,4 @@ pub use order::Order;
 pub use parts::Parts;
 pub use scale::{Normalise, Scale};
 pub use source::{IdxFiles, Source};
+pub use table::CsvFiles;

@@ -67,6 +67,11 @@ impl<'a> Input<'a> {
         self.take(usize::MAX)
     }
 
+    /// The bytes, to be read by another decoder.
+    pub fn into_reader(self) -> Box<dyn Read + 'a> {
+        self.reader
+    }
+
     /// The next `count` bytes, fewer at the end. Memory grows with what comes, not with `count`:
     /// only a file that is not packed, whose length is known, gets its room at once.
     pub fn take(&mut self, count: usize) -> Result<Vec<u8>, DataError> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Classes, DataError, Dataset, ImageFolder, Kind, LoadError, LoadOptions, Loaded, Parts, Stream, embedded, idx, split,
-    synthetic, text,
+    Classes, CsvFiles, DataError, Dataset, ImageFolder, Kind, LoadError, LoadOptions, Loaded, Parts, Stream, embedded, idx,
+    split, synthetic, text,
 };
 
 /// A data source: the Rust value and the `[data]` table of a configuration are one definition,
@@ -58,6 +58,8 @@ pub enum Source {
     Idx(IdxFiles),
     /// PNG and JPEG images in a folder: see [`ImageFolder`].
     Folder(ImageFolder),
+    /// Tables in CSV files, gzipped or not: see [`CsvFiles`].
+    Csv(Box<CsvFiles>),
     /// Made-up clusters of points: see [`synthetic::clusters`].
     Clusters {
         /// Number of points.
@@ -140,6 +142,7 @@ impl Source {
     pub fn load(&self, options: &LoadOptions) -> Result<Loaded, LoadError> {
         match self {
             Source::Folder(folder) => folder.load(options),
+            Source::Csv(files) => files.load(options),
             _ => Loaded::from_parts(self.parts(options.base)?, options),
         }
     }
@@ -154,6 +157,7 @@ impl Source {
             Source::Folder(ImageFolder { path, labels, spill, .. }) => {
                 [Some(path), labels.as_mut(), spill.as_mut()].into_iter().flatten().collect()
             }
+            Source::Csv(files) => files.paths_mut(),
             _ => Vec::new(),
         }
     }
@@ -178,6 +182,9 @@ impl Source {
             }
             Source::Idx(files) => files.load(base),
             Source::Folder(folder) => Ok(folder.open(base, true)?.0),
+            Source::Csv(files) => {
+                Ok(files.load(&LoadOptions { validation: 0.0, ..LoadOptions::new(base) }).map_err(|e| e.error)?.parts)
+            }
             &Source::Images { rows, height, width, channels, classes, seed, test } => {
                 let data = synthetic::images(rows, [height, width, channels], classes, seed)?;
                 Parts::shuffled(Arc::new(data)).with_test(test, split::TEST_SEED)

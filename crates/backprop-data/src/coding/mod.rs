@@ -5,11 +5,14 @@
 
 mod array;
 mod image;
+mod table;
 mod target;
 mod text;
 
 pub use array::ArrayCoding;
 pub use image::ImageCoding;
+pub(crate) use table::as_number;
+pub use table::{ColumnCoding, Encoding, Measure, TableCoding};
 pub use target::TargetCoding;
 pub use text::TextCoding;
 
@@ -44,6 +47,8 @@ pub enum InputCoding {
     Image(ImageCoding),
     /// Text as tokens: see [`TextCoding`].
     Text(TextCoding),
+    /// Rows of a table: see [`TableCoding`].
+    Table(TableCoding),
 }
 
 /// What a person hands to prediction.
@@ -117,13 +122,14 @@ impl InputCoding {
             InputCoding::Array(c) => c.shape.clone(),
             InputCoding::Image(c) => c.frame.shape().to_vec(),
             InputCoding::Text(c) => vec![c.sequence],
+            InputCoding::Table(c) => vec![c.width()],
         }
     }
 
     /// Element type of a batch.
     pub fn batch_type(&self) -> BatchType {
         match self {
-            InputCoding::Array(_) | InputCoding::Image(_) => BatchType::F32,
+            InputCoding::Array(_) | InputCoding::Image(_) | InputCoding::Table(_) => BatchType::F32,
             InputCoding::Text(_) => BatchType::I32,
         }
     }
@@ -137,6 +143,7 @@ impl InputCoding {
             InputCoding::Array(c) => c.encode(raw),
             InputCoding::Image(c) => c.encode(raw),
             InputCoding::Text(c) => c.encode(raw),
+            InputCoding::Table(c) => c.encode(raw),
         }
     }
 }

@@ -8,6 +8,7 @@ mod order;
 mod scale;
 mod sources;
 mod split;
+mod table;
 mod text;
 
 use std::io::Write;
