@@ -147,7 +147,8 @@ impl View for Terminal {
 
 fn introduction(s: &Started) -> Vec<String> {
     let run = s.run.as_ref().map_or(String::new(), |run| format!("run {}, ", run.display()));
-    let mut lines = vec![
+    let mut lines: Vec<String> = s.findings.iter().map(|finding| format!("data: {finding}")).collect();
+    lines.extend([
         format!("{run}{}", s.device),
         format!(
             "{} parameters; {} training, {} validation, {} test rows; batch {}",
@@ -164,7 +165,7 @@ fn introduction(s: &Started) -> Vec<String> {
             output::bytes(s.state_bytes),
             output::bytes(s.scratch_bytes)
         ),
-    ];
+    ]);
     if s.step > 0 {
         lines.push(format!("going on after step {}", output::grouped(s.step)));
     }

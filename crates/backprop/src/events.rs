@@ -103,6 +103,9 @@ pub struct Started {
     pub compile_seconds: f64,
     /// Name of the main metric, such as `accuracy`; `loss` where there is no other.
     pub metric: String,
+    /// What was found in the data that a person should know, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
 }
 
 /// One step.

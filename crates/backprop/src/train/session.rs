@@ -138,6 +138,7 @@ impl Trainer<'_> {
             scratch_bytes: programs().map(|m| m.scratch).max().unwrap_or(0),
             compile_seconds: self.compile_seconds,
             metric: self.scoring.name().into(),
+            findings: self.task.findings().to_vec(),
         }
     }
 
