@@ -21,8 +21,11 @@ pub struct Randomness<'g> {
     pub seed: Tensor<'g>,
     /// The training step, `u32[]`.
     pub step: Tensor<'g>,
-    /// Global index of the first element, `u32[]`: nonzero where a batch is drawn in parts.
+    /// Global index of the first element, or row, `u32[]`: nonzero where a batch is drawn in parts.
     pub offset: Tensor<'g>,
+    /// If a batch is drawn in parts: the rows of this part. `offset` is then its first row, and element i of a draw, whose first
+    /// dimension is the rows, is the element that the whole batch's draw has there.
+    pub rows: Option<usize>,
 }
 
 /// FNV-1a, 64 bits: the stream of a named consumer of random numbers.
@@ -36,7 +39,9 @@ pub fn stream(path: &str, ordinal: u64) -> u64 {
 pub fn bits<'g>(random: Randomness<'g>, stream: u64, shape: impl Into<Shape>) -> Tensor<'g> {
     let b = random.seed.builder();
     let shape = shape.into();
-    let inputs = [random.seed, random.step, random.offset];
+    let per_row = random.rows.map(|rows| shape.elements() / rows.max(1));
+    let offset = per_row.map_or(random.offset, |elements| random.offset * elements as f64);
+    let inputs = [random.seed, random.step, offset];
     let types: Vec<Type> = inputs.iter().map(Tensor::ty).collect();
     let body = b.trace(&types, |b, v| vec![philox(b, v, stream, &shape)]);
     let mut region = Composite::new(PHILOX, body);

@@ -17,7 +17,7 @@ fn draw(trace: impl for<'b> FnOnce(&'b Builder, Randomness<'b>)) -> Graph {
     let seed = b.input("seed", Role::Data, Type::new(DType::U32, [2]));
     let step = b.input("step", Role::Data, Type::scalar(DType::U32));
     let offset = b.input("offset", Role::Data, Type::scalar(DType::U32));
-    trace(&b, Randomness { seed, step, offset });
+    trace(&b, Randomness { seed, step, offset, rows: None });
     b.finish().unwrap()
 }
 

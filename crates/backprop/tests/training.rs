@@ -154,7 +154,8 @@ fn averages_plateaus_and_patience_resume_too() {
     assert!(steps.len() > 3 && *steps.last().unwrap() < 72, "training did not end early: {steps:?}");
 }
 
-const PATIENT: [&str; 4] = [
+const PATIENT: [&str; 5] = [
+    "train.accumulate=3",
     "train.ema=0.8",
     "schedule={type='plateau',patience=0,factor=0.5,monitor='loss'}",
     "train.early_stopping=3",

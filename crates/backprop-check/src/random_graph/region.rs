@@ -83,7 +83,7 @@ impl<'g> Generator<'g> {
     /// Random numbers of a stream of their own.
     fn draw(&mut self) {
         let word = |g: &mut Self, shape: &[usize]| g.like(&Type::new(DType::U32, shape), true).tensor;
-        let random = Randomness { seed: word(self, &[2]), step: word(self, &[]), offset: word(self, &[]) };
+        let random = Randomness { seed: word(self, &[2]), step: word(self, &[]), offset: word(self, &[]), rows: None };
         let (stream, shape): (u64, Shape) = (self.random.bits(), self.shape());
         let drawn = uniform(random, stream, shape).convert(self.float);
         self.add(drawn, true);

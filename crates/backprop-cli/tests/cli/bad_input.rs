@@ -121,6 +121,8 @@ fn what_watches_a_validation_that_is_not_there() {
     place.write("model.toml", GOOD.replacen("rows = 40", none, 1));
     refuses("early_stopping_without_validation", &place, &["train", "model.toml", "--set", "train.early_stopping=5"]);
     refuses("plateau_without_validation", &place, &["train", "model.toml", "--set", "schedule.type=plateau"]);
+    refuses_change("more_parts_than_rows", "batch_size = 8", "batch_size = 8\naccumulate = 9");
+    refuses_change("no_parts", "batch_size = 8", "batch_size = 8\naccumulate = 0");
     refuses_change("ema_of_one", "batch_size = 8", "batch_size = 8\nema = 1.0");
     refuses_change("early_stopping_after_no_epoch", "batch_size = 8", "batch_size = 8\nearly_stopping = 0");
 }

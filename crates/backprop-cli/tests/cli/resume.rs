@@ -23,6 +23,7 @@ const SETTINGS: &[&str] = &[
 const PATIENT: &[&str] = &[
     "train.epochs=30",
     "train.ema=0.9",
+    "train.accumulate=3",
     "train.early_stopping=6",
     "train.early_stopping_monitor=loss",
     "train.checkpoint_every_steps=3",

@@ -50,7 +50,7 @@ pub fn cnn() -> Graph {
     let x = b.input("x", Role::Data, f32(&[3, 9, 8, 2]));
     let label = b.input("label", Role::Data, Type::new(DType::I32, [3]));
     let word = |name: &str, shape: &[usize]| b.input(name, Role::Data, Type::new(DType::U32, shape));
-    let random = Randomness { seed: word("seed", &[2]), step: word("step", &[]), offset: word("offset", &[]) };
+    let random = Randomness { seed: word("seed", &[2]), step: word("step", &[]), offset: word("offset", &[]), rows: None };
     let p = |name: &str, shape: &[usize]| b.input(name, Role::State, f32(shape));
     let (k1, c1, scale, shift) = (p("k1", &[6, 2, 3, 3]), p("c1", &[6]), p("scale", &[6]), p("shift", &[6]));
     let (k2, w) = (p("k2", &[4, 6, 3, 3]), p("w", &[5, 8]));

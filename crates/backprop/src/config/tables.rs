@@ -84,6 +84,9 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// Rows per step. The last batch of an epoch is smaller where the rows do not divide evenly.
     pub batch_size: usize,
+    /// Parts in which a step takes its batch, one after the other: memory falls, the result stays. Batch norm normalises each part by
+    /// itself.
+    pub accumulate: usize,
     /// Largest norm of all gradients together; larger gradients are scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -130,6 +133,7 @@ impl Default for TrainConfig {
         TrainConfig {
             epochs: 10,
             batch_size: 64,
+            accumulate: 1,
             clip_norm: None,
             clip_value: None,
             ema: None,

@@ -60,7 +60,7 @@ fn trace_body<'b>(
     let bound: HashMap<String, Tensor<'b>> = names.zip(inputs[1 + random..].iter().copied()).collect();
     let mut scope = Scope::body(outer, b).with_values(bound);
     if let [seed, step, offset] = inputs[1..1 + random] {
-        scope = scope.with_randomness(Randomness { seed, step, offset });
+        scope = scope.with_randomness(Randomness { seed, step, offset, rows: outer.randomness().and_then(|r| r.rows) });
     }
     let y = layer.forward(&mut scope, inputs[0]);
     let updates: HashMap<String, Tensor<'b>> = scope.updates().into_iter().map(|(s, _, new)| (s.name, new)).collect();

@@ -51,6 +51,7 @@ pub use norm::{BatchNorm, LayerNorm};
 pub use norm_group::{GroupNorm, InstanceNorm, RmsNorm};
 pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
 pub use pool_whole::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, GlobalAvgPool, GlobalMaxPool};
+pub(crate) use scope::ScopeRecord;
 pub use scope::{Mode, Scope, StateKind, StateSpec};
 pub use spec::{AnyLayer, LayerSpec};
 pub use table::{LayerRow, layer_table};

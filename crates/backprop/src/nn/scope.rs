@@ -95,7 +95,7 @@ impl<'g> Scope<'g> {
     }
 
     /// A scope for the body of a region of `outer`: same path, mode and draws.
-    pub(super) fn body(outer: &Scope<'_>, builder: &'g Builder) -> Scope<'g> {
+    pub(crate) fn body(outer: &Scope<'_>, builder: &'g Builder) -> Scope<'g> {
         let mut scope = Scope::new(builder, outer.dtype, outer.mode);
         scope.path.clone_from(&outer.path);
         scope.draws.clone_from(&outer.draws);
@@ -103,13 +103,13 @@ impl<'g> Scope<'g> {
     }
 
     /// Takes over the draws and table rows of a region's body.
-    pub(super) fn absorb(&mut self, body: ScopeRecord) {
+    pub(crate) fn absorb(&mut self, body: ScopeRecord) {
         self.draws = body.draws;
         self.rows.extend(body.rows);
     }
 
     /// What remains of a scope once its graph is gone.
-    pub(super) fn into_record(self) -> ScopeRecord {
+    pub(crate) fn into_record(self) -> ScopeRecord {
         ScopeRecord { draws: self.draws, rows: self.rows }
     }
 
@@ -235,7 +235,7 @@ impl<'g> Scope<'g> {
 
     /// As [`param`](Self::param) or [`state`](Self::state) for a specification with its full name.
     #[track_caller]
-    pub(super) fn adopt(&mut self, spec: &StateSpec) -> Tensor<'g> {
+    pub(crate) fn adopt(&mut self, spec: &StateSpec) -> Tensor<'g> {
         match self.index.get(&spec.name) {
             Some(&i) => self.entries[i].update.unwrap_or(self.entries[i].value),
             None => self.insert(spec.clone()),
@@ -243,7 +243,7 @@ impl<'g> Scope<'g> {
     }
 
     /// As [`set_state`](Self::set_state) by full name.
-    pub(super) fn set_adopted(&mut self, full_name: &str, value: Tensor<'g>) {
+    pub(crate) fn set_adopted(&mut self, full_name: &str, value: Tensor<'g>) {
         if let Some(&i) = self.index.get(full_name) {
             self.entries[i].update = Some(value.stop_gradient());
         }
@@ -285,7 +285,7 @@ impl<'g> Scope<'g> {
 }
 
 /// Draws and table rows of a scope.
-pub(super) struct ScopeRecord {
+pub(crate) struct ScopeRecord {
     draws: HashMap<String, u64>,
     rows: Vec<LayerRow>,
 }

@@ -41,7 +41,8 @@ pub(super) fn specs(layer: &dyn Layer, ty: Type) -> Result<Vec<StateSpec>, Error
     let x = b.input("x", Role::Data, ty);
     let zero = b.scalar(DType::U32, 0.0);
     let seed = b.zeros(Type::new(DType::U32, [2]));
-    let mut cx = Scope::new(&b, DType::F32, Mode::Train).with_randomness(Randomness { seed, step: zero, offset: zero });
+    let mut cx =
+        Scope::new(&b, DType::F32, Mode::Train).with_randomness(Randomness { seed, step: zero, offset: zero, rows: None });
     let y = layer.forward(&mut cx, x);
     let specs = cx.specs();
     if y.dtype().is_float() {
@@ -166,7 +167,8 @@ pub(super) fn output(model: &dyn Layer, seed: u32, step: u32, ty: Type) -> Vec<f
     let b = Builder::new();
     let x = b.full(ty, 1.0);
     let seed = b.constant(HostTensor::new([2], &[seed, 0]).unwrap());
-    let randomness = Randomness { seed, step: b.scalar(DType::U32, f64::from(step)), offset: b.scalar(DType::U32, 0.0) };
+    let randomness =
+        Randomness { seed, step: b.scalar(DType::U32, f64::from(step)), offset: b.scalar(DType::U32, 0.0), rows: None };
     let mut cx = Scope::new(&b, DType::F32, Mode::Train).with_randomness(randomness);
     let y = model.forward(&mut cx, x);
     b.output("y", Role::Data, y);

@@ -1,5 +1,6 @@
 //! Training steps: forward pass, loss, backward pass and update traced into one graph.
 
+mod accumulate;
 mod groups;
 mod parameter_group;
 mod standard;
@@ -31,5 +32,5 @@ pub const EMA: &str = "ema/";
 pub fn random_inputs(b: &Builder) -> Randomness<'_> {
     let seed = b.input(SEED, Role::Data, Type::new(DType::U32, [2]));
     let step = b.input(STEP, Role::Data, Type::scalar(DType::U32));
-    Randomness { seed, step, offset: b.scalar(DType::U32, 0.0) }
+    Randomness { seed, step, offset: b.scalar(DType::U32, 0.0), rows: None }
 }

@@ -1,6 +1,9 @@
-use super::{Group, Groups, ParameterGroup, StepTrace, TracedGraph, initial_state, parameter_group, trace_step};
+use super::{
+    Group, Groups, ParameterGroup, StepTrace, TracedGraph, Update, accumulate, initial_state, parameter_group, trace::Member,
+    trace_step,
+};
 use crate::{
-    loss::Loss,
+    loss::{Loss, Weighted},
     metrics::{self, Metric},
     nn::{Layer, LayerRow, Mode, Scope, StateKind, StateSpec, layer_table},
 };
@@ -49,6 +52,8 @@ pub struct Step {
     parameter_groups: Vec<ParameterGroup>,
     /// What follows from these two: the base, then each parameter group that is not frozen.
     groups: Groups,
+    /// Parts in which a training batch is taken.
+    accumulate: usize,
     dtype: DType,
 }
 
@@ -63,6 +68,7 @@ impl Step {
             groups: Groups(vec![base.clone()]),
             base,
             parameter_groups: Vec::new(),
+            accumulate: 1,
             dtype: DType::F32,
         }
     }
@@ -91,6 +97,15 @@ impl Step {
     /// Keeps an exponential moving average of parameters and statistics as the state `ema/NAME`; see [`Group::ema`].
     pub fn ema(self, decay: f64) -> Step {
         self.with_base(|base| base.ema(decay))
+    }
+
+    /// Takes a training batch in at most that many parts, one after the other: their gradients, losses and metrics are added and
+    /// divided once, so that the result is that of the whole batch (up to rounding) while memory falls. A part has ⌈rows / parts⌉
+    /// rows, the last the rest. Dropout draws what it draws for the whole batch; batch norm normalises each part by itself and moves
+    /// its running statistics on with every part.
+    pub fn accumulate(mut self, parts: usize) -> Step {
+        self.accumulate = parts.max(1);
+        self
     }
 
     /// Adds a group of parameters that are updated in a way of their own. Of several the first that matches holds.
@@ -133,13 +148,32 @@ impl Step {
     pub fn train(&self, batch: &BatchSpec) -> Result<TracedGraph, Error> {
         self.validate().map_err(Error::Invalid)?;
         trace_step(&self.groups, self.dtype, Mode::Train, |t| {
-            let mean = self.measure(t, batch);
-            self.check_groups(&t.scope);
-            let names: Vec<String> = (0..self.parameter_groups.len()).map(group_name).collect();
-            if let Some(update) = t.update_groups(mean, |spec| self.group_of(spec, &names)) {
+            let data = self.data(t, batch);
+            let update =
+                if self.accumulate > 1 { accumulate::trace(self, t, data, self.accumulate) } else { self.whole(t, data) };
+            if let Some(update) = update {
                 t.output("grad_norm", update.norm.convert(DType::F32));
             }
         })
+    }
+
+    /// Traces the training step on a batch as a whole.
+    fn whole<'g>(&self, t: &mut StepTrace<'g>, [x, y]: [Tensor<'g>; 2]) -> Option<Update<'g>> {
+        let measured = self.measure(&mut t.scope, x, y);
+        self.give(t, &measured);
+        let mean = {
+            let _scope = t.builder().scope("loss");
+            measured.loss.mean()
+        };
+        self.check_groups(&t.scope);
+        let members = self.members(t)?;
+        Some(t.update_members(mean, &members))
+    }
+
+    /// The parameters that are updated, with their groups.
+    pub(super) fn members<'g>(&self, t: &StepTrace<'g>) -> Option<Vec<Member<'g>>> {
+        let names: Vec<String> = (0..self.parameter_groups.len()).map(group_name).collect();
+        t.members(|spec| self.group_of(spec, &names))
     }
 
     /// Checks everything that does not depend on the batch.
@@ -154,7 +188,7 @@ impl Step {
     }
 
     /// Makes a pattern that matches no parameter, or a network of which nothing is trained, an error of the graph.
-    fn check_groups(&self, scope: &Scope<'_>) {
+    pub(super) fn check_groups(&self, scope: &Scope<'_>) {
         let b = scope.builder();
         let parameters: Vec<StateSpec> = scope.parameters().into_iter().map(|(spec, _)| spec).collect();
         let names = || parameters.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -189,7 +223,9 @@ impl Step {
     /// If the model does not fit the batch.
     pub fn evaluate(&self, batch: &BatchSpec) -> Result<TracedGraph, Error> {
         trace_step(&Groups::default(), self.dtype, Mode::Evaluate, |t| {
-            self.measure(t, batch);
+            let [x, y] = self.data(t, batch);
+            let measured = self.measure(&mut t.scope, x, y);
+            self.give(t, &measured);
         })
     }
 
@@ -220,35 +256,61 @@ impl Step {
         })
     }
 
-    /// Traces model, loss and metrics, adds their outputs and returns the mean loss.
-    fn measure<'g>(&self, t: &mut StepTrace<'g>, batch: &BatchSpec) -> Tensor<'g> {
-        let (x, y) = (t.input("x", batch.x.clone()), t.input("y", batch.y.clone()));
-        let output = self.model.forward(&mut t.scope, x);
-        let loss = {
-            let _scope = t.builder().scope("loss");
-            let loss = self.loss.forward(output, y);
-            t.output("loss_sum", loss.sum.convert(DType::F32));
-            t.output("weight", loss.weight.convert(DType::F32));
-            loss.mean()
-        };
-        if !self.metrics.is_empty() {
-            self.measure_metrics(t, output.stop_gradient(), y);
-        }
-        loss
+    /// The data inputs of a batch.
+    fn data<'g>(&self, t: &StepTrace<'g>, batch: &BatchSpec) -> [Tensor<'g>; 2] {
+        [t.input("x", batch.x.clone()), t.input("y", batch.y.clone())]
     }
 
-    /// Traces the metrics and adds their sums as outputs.
-    fn measure_metrics<'g>(&self, t: &StepTrace<'g>, output: Tensor<'g>, target: Tensor<'g>) {
-        let loss = t.builder().scope("loss");
-        let output = self.loss.prediction(output);
-        drop(loss);
+    /// Traces model, loss and metrics.
+    pub(super) fn measure<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>, y: Tensor<'g>) -> Measured<'g> {
+        let b = cx.builder();
+        let output = self.model.forward(cx, x);
+        let (loss, prediction) = {
+            let _scope = b.scope("loss");
+            let loss = self.loss.forward(output, y);
+            (loss, (!self.metrics.is_empty()).then(|| self.loss.prediction(output.stop_gradient())))
+        };
+        let mut metrics = Vec::new();
         for (i, metric) in self.metrics.iter().enumerate() {
-            let _scope = t.builder().scope(&format!("metrics.{i}"));
-            for (n, sum) in metric.forward(output, target).into_iter().enumerate() {
-                let sum = if sum.dtype() == DType::F64 { sum } else { sum.convert(DType::F32) };
-                t.output(format!("{}{}/{n}", metrics::OUTPUT, metric.name()), sum);
-            }
+            let (_scope, Some(prediction)) = (b.scope(&format!("metrics.{i}")), prediction) else { continue };
+            let sums = metric.forward(prediction, y).into_iter().enumerate();
+            metrics.extend(sums.map(|(n, sum)| (format!("{}{}/{n}", metrics::OUTPUT, metric.name()), sum)));
         }
+        Measured { loss, metrics }
+    }
+
+    /// Adds what was measured as outputs.
+    pub(super) fn give<'g>(&self, t: &StepTrace<'g>, measured: &Measured<'g>) {
+        t.output("loss_sum", measured.loss.sum.convert(DType::F32));
+        t.output("weight", measured.loss.weight.convert(DType::F32));
+        for (name, sum) in &measured.metrics {
+            t.output(name.clone(), if sum.dtype() == DType::F64 { *sum } else { sum.convert(DType::F32) });
+        }
+    }
+}
+
+/// Loss and metrics of some rows, as sums.
+pub(super) struct Measured<'g> {
+    pub(super) loss: Weighted<'g>,
+    /// Sums of metrics by the names of their outputs.
+    metrics: Vec<(String, Tensor<'g>)>,
+}
+
+impl<'g> Measured<'g> {
+    /// The loss's sum and weight, then the sums of metrics.
+    pub(super) fn sums(&self) -> Vec<Tensor<'g>> {
+        [self.loss.sum, self.loss.weight].into_iter().chain(self.metrics.iter().map(|(_, sum)| *sum)).collect()
+    }
+
+    /// Names of the outputs of metrics.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.metrics.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// From what [`sums`](Self::sums) and [`names`](Self::names) gave.
+    pub(super) fn from_sums(sums: &[Tensor<'g>], names: Vec<String>) -> Option<Measured<'g>> {
+        let (&[sum, weight], metrics) = sums.split_first_chunk()?;
+        Some(Measured { loss: Weighted { sum, weight }, metrics: names.into_iter().zip(metrics.iter().copied()).collect() })
     }
 }
 

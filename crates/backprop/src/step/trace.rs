@@ -66,9 +66,14 @@ impl<'g> StepTrace<'g> {
         group_of: impl Fn(&StateSpec) -> Option<&'n str>,
     ) -> Option<Update<'g>> {
         let members = self.members(group_of)?;
+        Some(self.update_members(loss, &members))
+    }
+
+    #[track_caller]
+    pub(super) fn update_members(&mut self, loss: Tensor<'g>, members: &[Member<'g>]) -> Update<'g> {
         let values: Vec<Tensor<'g>> = members.iter().map(|m| m.value).collect();
         let gradients = loss.grad(&values);
-        Some(self.apply(loss, &members, gradients))
+        self.apply(loss, members, gradients)
     }
 
     /// The parameters traced so far that belong to a group.
@@ -177,6 +182,12 @@ pub(super) struct Member<'g> {
     pub(super) value: Tensor<'g>,
     /// Position of its group.
     group: usize,
+}
+
+impl Member<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.spec.name
+    }
 }
 
 /// How the parameters of one group are updated.

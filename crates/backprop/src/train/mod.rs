@@ -89,6 +89,7 @@ impl<'b> Trainer<'b> {
         config.schedule.validate().map_err(|e| config.error_at("schedule", e))?;
         let mut task = Task::load(&config)?;
         check_validation(&config, &task)?;
+        check_parts(&config, &task)?;
         let step = step_of(&config);
         fit_output(&config, &mut task)?;
         let loader = Loader::new(Arc::clone(task.feed()), loader_threads(&config, &task));
@@ -341,7 +342,7 @@ fn step_of(config: &Config) -> Step {
     step = config.optimizer.groups.iter().cloned().fold(step, Step::group);
     step = train.clip_norm.into_iter().fold(step, Step::clip_norm);
     step = train.clip_value.into_iter().fold(step, Step::clip_value);
-    step = train.ema.into_iter().fold(step, Step::ema);
+    step = train.ema.into_iter().fold(step, Step::ema).accumulate(train.accumulate);
     match &config.loss {
         LossSpec::CrossEntropy(loss) => step.metric(Accuracy { ignore_index: loss.ignore_index }),
         LossSpec::Mse(_) => step.metric(MeanSquaredError {}),
@@ -363,6 +364,16 @@ fn check_validation(config: &Config, task: &Task) -> Result<(), TrainError> {
             Err(config.error_at(key, message).into())
         }
     }
+}
+
+/// A part has at least one row.
+fn check_parts(config: &Config, task: &Task) -> Result<(), TrainError> {
+    let (parts, rows) = (config.train.accumulate, task.batch_size());
+    if parts <= rows {
+        return Ok(());
+    }
+    let message = format!("a step of {rows} rows cannot be taken in {parts} parts; set at most {rows}, or a larger batch_size");
+    Err(config.error_at("train.accumulate", message).into())
 }
 
 /// Threads that fill batches: none where that is nothing but copying, else by default half of those that compute, at least one.

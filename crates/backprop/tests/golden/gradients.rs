@@ -24,7 +24,7 @@ fn trace<'g>(
 ) -> (Tensor<'g>, Vec<StateSpec>) {
     let seed = b.constant(HostTensor::new([2], &[3u32, 4]).unwrap());
     let zero = b.scalar(DType::U32, 0.0);
-    let scope = Scope::new(b, DType::F64, Mode::Train).with_randomness(Randomness { seed, step: zero, offset: zero });
+    let scope = Scope::new(b, DType::F64, Mode::Train).with_randomness(Randomness { seed, step: zero, offset: zero, rows: None });
     let mut cx = scope.with_values(values);
     (layer.forward(&mut cx, x), cx.specs())
 }
