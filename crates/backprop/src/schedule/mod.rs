@@ -143,7 +143,7 @@ impl Schedule {
     /// use backprop::schedule::{Clock, Schedule, StepDecay};
     ///
     /// let schedule = Schedule::Step(StepDecay::new(30)); // a tenth every 30 epochs
-    /// let at = |epoch| Clock::new(epoch * 100, 9_000).steps_per_epoch(100);
+    /// let at = |epoch: u64| Clock::new(epoch * 100, 9_000).steps_per_epoch(100);
     /// assert_eq!(schedule.rates(0.5, at(29)).learning_rate, 0.5);
     /// assert_eq!(schedule.rates(0.5, at(30)).learning_rate, 0.05);
     /// ```
