@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::on_disk::{Element, ElementType};
 use crate::text::Vocabulary;
 
 /// Element type of a batch buffer.
@@ -149,6 +150,17 @@ impl Values {
     /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The values as they lie in a file of this data type, and the type.
+    pub(crate) fn to_bytes(&self) -> (Vec<u8>, Element) {
+        let (bytes, ty) = match self {
+            Values::U8(v) => (v.clone(), ElementType::U8),
+            Values::I16(v) => (v.iter().flat_map(|v| v.to_le_bytes()).collect(), ElementType::I16),
+            Values::I32(v) => (v.iter().flat_map(|v| v.to_le_bytes()).collect(), ElementType::I32),
+            Values::F32(v) => (v.iter().flat_map(|v| v.to_le_bytes()).collect(), ElementType::F32),
+        };
+        (bytes, Element { ty, big_endian: false })
     }
 
     /// Value `i` as a whole number; `None` for real numbers.

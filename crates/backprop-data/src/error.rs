@@ -256,19 +256,21 @@ pub enum DataError {
         /// Offset of the first bad byte.
         offset: usize,
     },
-    /// A text has fewer characters than one window needs.
+    /// A text has fewer tokens than one window needs.
     #[error(
-        "{data}: {characters} characters, a sequence of {sequence} needs at least {needed}; \
+        "{data}: {found} {unit}, a sequence of {sequence} needs at least {needed}; \
          take a shorter sequence or a longer text"
     )]
     TextShort {
         /// File or data set.
         data: String,
-        /// Characters there are.
-        characters: usize,
+        /// Tokens there are.
+        found: usize,
+        /// What they are: characters, bytes, words.
+        unit: &'static str,
         /// Length of a sequence.
         sequence: usize,
-        /// Characters needed.
+        /// Tokens needed.
         needed: usize,
     },
     /// A sequence length or a stride is zero.
@@ -369,6 +371,14 @@ pub enum DataError {
     #[error("{file}: {why}")]
     Image {
         /// The file.
+        file: String,
+        /// What is wrong, and the remedy.
+        why: String,
+    },
+    /// A file or archive of NumPy arrays cannot be read.
+    #[error("{file}: {why}")]
+    Npy {
+        /// The file, and the array in it.
         file: String,
         /// What is wrong, and the remedy.
         why: String,

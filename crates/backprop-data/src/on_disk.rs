@@ -213,10 +213,18 @@ pub enum ElementType {
     I8,
     /// 16-bit whole numbers.
     I16,
+    /// 16-bit whole numbers from 0.
+    U16,
     /// 32-bit whole numbers.
     I32,
+    /// 32-bit whole numbers from 0.
+    U32,
     /// 64-bit whole numbers.
     I64,
+    /// 64-bit whole numbers from 0.
+    U64,
+    /// 16-bit real numbers.
+    F16,
     /// 32-bit real numbers.
     F32,
     /// 64-bit real numbers, rounded to 32 bits when they are read.
@@ -228,22 +236,26 @@ impl Element {
     pub fn size(self) -> usize {
         match self.ty {
             ElementType::U8 | ElementType::I8 => 1,
-            ElementType::I16 => 2,
-            ElementType::I32 | ElementType::F32 => 4,
-            ElementType::I64 | ElementType::F64 => 8,
+            ElementType::I16 | ElementType::U16 | ElementType::F16 => 2,
+            ElementType::I32 | ElementType::U32 | ElementType::F32 => 4,
+            ElementType::I64 | ElementType::U64 | ElementType::F64 => 8,
         }
     }
 
     /// Whether the numbers are whole.
     pub fn is_whole(self) -> bool {
-        !matches!(self.ty, ElementType::F32 | ElementType::F64)
+        !matches!(self.ty, ElementType::F16 | ElementType::F32 | ElementType::F64)
     }
 
-    fn write_f32(self, bytes: &[u8], out: &mut [f32]) {
+    pub(crate) fn write_f32(self, bytes: &[u8], out: &mut [f32]) {
         match self.ty {
             ElementType::U8 => self.each(bytes, out, |[b]: [u8; 1]| f32::from(b)),
             ElementType::I8 => self.each(bytes, out, |b| f32::from(i8::from_le_bytes(b))),
             ElementType::I16 => self.each(bytes, out, |b| f32::from(i16::from_le_bytes(b))),
+            ElementType::U16 => self.each(bytes, out, |b| f32::from(u16::from_le_bytes(b))),
+            ElementType::U32 => self.each(bytes, out, |b| u32::from_le_bytes(b) as f32),
+            ElementType::U64 => self.each(bytes, out, |b| u64::from_le_bytes(b) as f32),
+            ElementType::F16 => self.each(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
             ElementType::I32 => self.each(bytes, out, |b| i32::from_le_bytes(b) as f32),
             ElementType::I64 => self.each(bytes, out, |b| i64::from_le_bytes(b) as f32),
             ElementType::F32 => self.each(bytes, out, f32::from_le_bytes),
@@ -252,15 +264,18 @@ impl Element {
     }
 
     /// Whole numbers; those beyond 32 bits become the nearest that 32 bits have, which no class or token has as its number.
-    fn write_i32(self, bytes: &[u8], out: &mut [i32]) {
+    pub(crate) fn write_i32(self, bytes: &[u8], out: &mut [i32]) {
         let nearest = |b: [u8; 8]| i64::from_le_bytes(b).clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         match self.ty {
             ElementType::U8 => self.each(bytes, out, |[b]: [u8; 1]| i32::from(b)),
             ElementType::I8 => self.each(bytes, out, |b| i32::from(i8::from_le_bytes(b))),
             ElementType::I16 => self.each(bytes, out, |b| i32::from(i16::from_le_bytes(b))),
+            ElementType::U16 => self.each(bytes, out, |b| i32::from(u16::from_le_bytes(b))),
+            ElementType::U32 => self.each(bytes, out, |b| i32::try_from(u32::from_le_bytes(b)).unwrap_or(i32::MAX)),
+            ElementType::U64 => self.each(bytes, out, |b| i32::try_from(u64::from_le_bytes(b)).unwrap_or(i32::MAX)),
             ElementType::I32 => self.each(bytes, out, i32::from_le_bytes),
             ElementType::I64 => self.each(bytes, out, nearest),
-            ElementType::F32 | ElementType::F64 => {}
+            ElementType::F16 | ElementType::F32 | ElementType::F64 => {}
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Classes, CsvFiles, DataError, Dataset, ImageFolder, Kind, LoadError, LoadOptions, Loaded, Parts, Stream, embedded, idx,
-    split, synthetic, text,
+    Classes, CsvFiles, DataError, Dataset, ImageFolder, Kind, LabelledText, LoadError, LoadOptions, Loaded, NpyFiles, Parts,
+    Stream, TextFiles, embedded, idx, split, synthetic, text,
 };
 
 /// A data source: the Rust value and the `[data]` table of a configuration are one definition,
@@ -18,7 +18,7 @@ use crate::{
 /// use backprop_data::Source;
 ///
 /// let source: Source = toml::from_str("source = 'text'\npath = 'notes.txt'\nsequence = 64")?;
-/// assert!(matches!(source, Source::Text { sequence: 64, .. }));
+/// assert!(matches!(source, Source::Text(files) if files.sequence == 64));
 /// # Ok::<(), toml::de::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -40,26 +40,18 @@ pub enum Source {
         #[serde(default = "default_text_test")]
         test: f64,
     },
-    /// The characters of a text file, gzipped or not: see [`text::dataset`].
-    Text {
-        /// The file.
-        path: PathBuf,
-        /// Characters per sample.
-        #[serde(default = "default_sequence")]
-        sequence: usize,
-        /// Characters from one sample to the next; by default `sequence`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        stride: Option<usize>,
-        /// Share of the samples, from the end, that is the test part.
-        #[serde(default = "default_text_test")]
-        test: f64,
-    },
+    /// Text files, to predict each next token: see [`TextFiles`].
+    Text(TextFiles),
+    /// Texts with a label each: see [`LabelledText`].
+    LabelledText(LabelledText),
     /// IDX files, gzipped or not: see [`idx::dataset`].
     Idx(IdxFiles),
     /// PNG and JPEG images in a folder: see [`ImageFolder`].
     Folder(ImageFolder),
     /// Tables in CSV files, gzipped or not: see [`CsvFiles`].
     Csv(Box<CsvFiles>),
+    /// NumPy arrays: see [`NpyFiles`].
+    Npy(NpyFiles),
     /// Made-up clusters of points: see [`synthetic::clusters`].
     Clusters {
         /// Number of points.
@@ -143,6 +135,8 @@ impl Source {
         match self {
             Source::Folder(folder) => folder.load(options),
             Source::Csv(files) => files.load(options),
+            Source::Text(files) => files.load(options),
+            Source::LabelledText(texts) => texts.load(options),
             _ => Loaded::from_parts(self.parts(options.base)?, options),
         }
     }
@@ -150,7 +144,8 @@ impl Source {
     /// The paths that the source names, for making relative ones absolute.
     pub fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
-            Source::Text { path, .. } => vec![path],
+            Source::Text(files) => files.path.iter_mut().collect(),
+            Source::LabelledText(texts) => vec![&mut texts.path],
             Source::Idx(IdxFiles { images, labels, test_images, test_labels, .. }) => {
                 [Some(images), Some(labels), test_images.as_mut(), test_labels.as_mut()].into_iter().flatten().collect()
             }
@@ -158,6 +153,7 @@ impl Source {
                 [Some(path), labels.as_mut(), spill.as_mut()].into_iter().flatten().collect()
             }
             Source::Csv(files) => files.paths_mut(),
+            Source::Npy(files) => files.paths_mut(),
             _ => Vec::new(),
         }
     }
@@ -175,12 +171,10 @@ impl Source {
             Source::Shakespeare { sequence, stride, test } => {
                 windows("Shakespeare", &embedded::shakespeare()?, *sequence, *stride, *test)
             }
-            Source::Text { path, sequence, stride, test } => {
-                let path = base.join(path);
-                let name = path.display().to_string();
-                windows(&name, &text::read(&path)?, *sequence, *stride, *test)
-            }
+            Source::Text(files) => files.parts(base, 0.0),
+            Source::LabelledText(texts) => texts.parts(base, 0.0, 0),
             Source::Idx(files) => files.load(base),
+            Source::Npy(files) => files.load(base),
             Source::Folder(folder) => Ok(folder.open(base, true)?.0),
             Source::Csv(files) => {
                 Ok(files.load(&LoadOptions { validation: 0.0, ..LoadOptions::new(base) }).map_err(|e| e.error)?.parts)

@@ -35,7 +35,7 @@ batch_size = 8
 "#;
 
 /// Runs the program on bad input and compares what it says with the file of that name.
-fn refuses(name: &str, place: &Workplace, arguments: &[&str]) {
+pub(super) fn refuses(name: &str, place: &Workplace, arguments: &[&str]) {
     let output = place.run(arguments);
     let folder = fs::canonicalize(place.folder.path()).unwrap().display().to_string();
     let said = String::from_utf8(output.stderr)

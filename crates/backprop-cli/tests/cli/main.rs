@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod formats;
+mod media;
 mod resume;
 mod same_bits;
 mod stopping;

@@ -25,6 +25,19 @@ const RUNS: &[(&str, &[&str])] = &[
     ),
     // Two short steps, then a long evaluation: most signals come during it.
     ("cnn-fashion.toml", &["data.validation=0.9774", "train.epochs=3"]),
+    // Images that are changed anew in every epoch.
+    (
+        "cnn-fashion.toml",
+        &[
+            "data.source=digits",
+            "layers.0.out_channels=8",
+            "layers.5.out_channels=8",
+            "layers.10.out_channels=8",
+            "train.epochs=3",
+            "data.augment.flip=horizontal",
+            "data.augment.rotate=15.0",
+        ],
+    ),
     (
         "lstm-text.toml",
         &["train.epochs=2", "data.sequence=12", "data.validation=0.88", "data.test=0.9", "layers.1.hidden_size=24"],

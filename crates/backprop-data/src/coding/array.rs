@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RawInput, SampleValues, Samples};
-use crate::{DataError, Scale, Values, idx, text};
+use crate::{DataError, Scale, Values, idx, npy, text};
 
 /// Numbers of a fixed shape: IDX files, arrays, tables of numbers only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ impl ArrayCoding {
         self.shape.iter().product()
     }
 
-    /// Encodes IDX files, lines of numbers separated by commas, or numbers.
+    /// Encodes IDX files, .npy files, lines of numbers separated by commas, or numbers.
     ///
     /// # Errors
     /// Files that cannot be read, numbers that do not fill whole samples.
@@ -43,6 +43,7 @@ impl ArrayCoding {
 
     fn push_file(&self, samples: &mut Samples, name: &str, bytes: &[u8]) -> Result<(), DataError> {
         let values = match idx::parse(name, bytes) {
+            _ if bytes.starts_with(&npy::MAGIC) => numbers(&npy::parse(name, bytes)?.values),
             Ok(file) => numbers(&file.values),
             Err(DataError::IdxMagic { .. }) => text::numbers(name, bytes)?,
             Err(other) => return Err(other),

@@ -14,7 +14,7 @@ pub use image::ImageCoding;
 pub(crate) use table::as_number;
 pub use table::{ColumnCoding, Encoding, Measure, TableCoding};
 pub use target::TargetCoding;
-pub use text::TextCoding;
+pub use text::{PadSide, TextCoding};
 
 use std::path::PathBuf;
 

@@ -1,88 +1,43 @@
 //! From a folder to data sets: which files, which labels, decoded once.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use super::{Frame, ImageFolder, LabelKind, decode, labels};
+use super::{Frame, ImageFolder, decode, labels};
 use crate::coding::{ImageCoding, InputCoding};
+use crate::labels::error as label_error;
 use crate::on_disk::{Element, ElementType, RecordWriter, Records};
-use crate::{Classes, Column, DataError, Dataset, InMemory, LoadError, LoadOptions, Loaded, OnDisk, Parts, machine, open, split};
+use crate::walk::{Walk, entries, folder_error};
+use crate::{
+    Classes, Column, DataError, Dataset, InMemory, LabelKind, LoadError, LoadOptions, Loaded, OnDisk, Parts, Values, machine,
+    open, split,
+};
 
 /// Endings of the files that are read.
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+const ENDINGS: &[&str] = &["png", "jpg", "jpeg"];
+
+/// What files of other endings are not.
+const NOT_IMAGES: &str = "PNG or JPEG images";
 
 /// Names of folders that are parts of the data, not classes.
 const PARTS: [&[&str]; 3] = [&["train", "training"], &["validation", "val", "valid"], &["test", "testing"]];
 
-/// Folders within folders: more is taken for a link that leads in a circle.
-const MAX_DEPTH: usize = 32;
-
 /// Images decoded by each thread before they are put in order.
 const PER_THREAD: usize = 16;
-
-/// What was met on a walk through a folder.
-#[derive(Default)]
-struct Walk {
-    images: Vec<PathBuf>,
-    /// Files that are not images, counted by their ending.
-    others: BTreeMap<String, usize>,
-}
-
-impl Walk {
-    /// All images in and below a folder, by name.
-    fn through(&mut self, folder: &Path, depth: usize) -> Result<(), DataError> {
-        for path in entries(folder)? {
-            if path.is_dir() {
-                if depth == MAX_DEPTH {
-                    let why = format!("has more than {MAX_DEPTH} folders within each other; does a link lead in a circle?");
-                    return Err(folder_error(folder, why));
-                }
-                self.through(&path, depth + 1)?;
-            } else {
-                self.add(path);
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, path: PathBuf) {
-        let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
-        match ENDINGS.contains(&ending.as_str()) {
-            true => self.images.push(path),
-            false => *self.others.entry(ending).or_default() += 1,
-        }
-    }
-}
-
-/// The entries of a folder that are not hidden, sorted.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let io = |source| DataError::Io { file: folder.display().to_string(), source };
-    let all = fs::read_dir(folder).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
-    let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX";
-    let mut paths: Vec<PathBuf> = all.iter().filter(|e| !hidden(&e.file_name())).map(fs::DirEntry::path).collect();
-    paths.sort();
-    Ok(paths)
-}
-
-fn folder_error(folder: &Path, why: impl Into<String>) -> DataError {
-    DataError::Folder { folder: folder.display().to_string(), why: why.into() }
-}
 
 /// A file as it is, or all images in and below a folder.
 pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
-    let mut walk = Walk::default();
-    walk.through(path, 0)?;
-    if walk.images.is_empty() {
+    let mut walk = Walk::new(ENDINGS);
+    walk.through(path)?;
+    if walk.files.is_empty() {
         return Err(folder_error(path, "has no PNG or JPEG images"));
     }
-    Ok(walk.images)
+    Ok(walk.files)
 }
 
 /// What a label is before classes are numbered.
@@ -100,7 +55,8 @@ struct Files {
     train: Labelled,
     validation: Option<Labelled>,
     test: Option<Labelled>,
-    others: BTreeMap<String, usize>,
+    /// A sentence about files that are not images.
+    left_out: Option<String>,
     /// Images beside the folders of the classes.
     stray: usize,
 }
@@ -112,7 +68,7 @@ impl ImageFolder {
     /// Folders without images, images that are damaged, labels that do not fit; settings out of range.
     pub(crate) fn load(&self, options: &LoadOptions) -> Result<Loaded, LoadError> {
         let labelled = options.target != Some("image");
-        let (parts, frame, findings) = self.open(options.base, labelled).map_err(LoadError::at("path"))?;
+        let (parts, frame, findings) = self.open(options.base, labelled).map_err(at_key)?;
         let mut loaded = Loaded::from_parts(parts, options)?;
         if loaded.input == 0 {
             loaded.coding.input = InputCoding::Image(ImageCoding { frame, scale: loaded.scale.clone() });
@@ -157,9 +113,9 @@ impl ImageFolder {
             folders.iter().find(named)
         };
         let [Some(train), validation, test] = PARTS.map(part) else {
-            let mut walk = Walk::default();
+            let mut walk = Walk::new(ENDINGS);
             let (train, stray) = by_class(root, &mut walk)?;
-            return Ok(Files { train, validation: None, test: None, others: walk.others, stray });
+            return Ok(Files { train, validation: None, test: None, left_out: walk.left_out(NOT_IMAGES), stray });
         };
         let parts = [Some(train), validation, test];
         if let Some(other) = folders.iter().find(|f| !parts.contains(&Some(*f))) {
@@ -169,7 +125,7 @@ impl ImageFolder {
             );
             return Err(folder_error(root, why));
         }
-        let mut walk = Walk::default();
+        let mut walk = Walk::new(ENDINGS);
         let mut stray = 0;
         let mut read = |folder: &PathBuf| {
             let (files, beside) = by_class(folder, &mut walk)?;
@@ -178,22 +134,22 @@ impl ImageFolder {
         };
         let train = read(train)?;
         let (validation, test) = (validation.map(&mut read).transpose()?, test.map(&mut read).transpose()?);
-        Ok(Files { train, validation, test, others: walk.others, stray })
+        Ok(Files { train, validation, test, left_out: walk.left_out(NOT_IMAGES), stray })
     }
 
     fn files_by_csv(&self, csv: &Path, root: &Path) -> Result<Files, DataError> {
         let labels::Labelled { files, numbers } = labels::read(self, csv, root)?;
-        let label = |(i, label): (usize, String)| match label.parse::<f32>() {
+        let label = |label: String, line| match label.parse::<f32>() {
             _ if !numbers => Ok(Label::Class(label)),
             Ok(value) if value.is_finite() => Ok(Label::Number(value)),
             _ => {
                 let why = format!("the label {label:?} is not a number; correct it, or take label_kind = \"class\"");
-                Err(DataError::Labels { file: csv.display().to_string(), line: i as u64 + 2, why })
+                Err(label_error(csv, line, why))
             }
         };
-        let train =
-            files.into_iter().enumerate().map(|(i, (path, l))| Ok((path, label((i, l))?))).collect::<Result<_, DataError>>()?;
-        Ok(Files { train, validation: None, test: None, others: BTreeMap::new(), stray: 0 })
+        let labelled = |(path, l, line)| Ok((path, label(l, line)?));
+        let train = files.into_iter().map(labelled).collect::<Result<_, DataError>>()?;
+        Ok(Files { train, validation: None, test: None, left_out: None, stray: 0 })
     }
 
     /// The size and the channels: as set, or as all images have them.
@@ -217,7 +173,7 @@ impl ImageFolder {
                 if self.image_size.is_none() && (other.height, other.width) != (header.height, header.width) {
                     let (a, b) = (at.display(), path.display());
                     let why = format!(
-                        "its images have different sizes ({a}: {}×{}, {b}: {}×{}); say which they are brought to, as data.image_size = 64",
+                        "has images of different sizes ({a}: {}×{}, {b}: {}×{}); say which they are brought to, as data.image_size = 64",
                         other.height, other.width, header.height, header.width
                     );
                     return Err(folder_error(root, why));
@@ -247,26 +203,36 @@ impl ImageFolder {
         })?;
         let image = Column::input("image", &shape);
         let labels = classes.labels(name, files)?;
+        let labels = labels.map(|values| (classes.column(), values));
         let Some(file) = file else {
             let data = InMemory::new(name).with_column(image, memory)?;
-            return Ok(match (classes, labels) {
-                (Kinds::None, _) => Arc::new(data),
-                (_, Labels::Numbers(v)) => Arc::new(data.with_column(classes.column(), v)?),
-                (_, Labels::Classes(v)) => Arc::new(data.with_column(classes.column(), v)?),
+            return Ok(match labels {
+                Some((column, values)) => Arc::new(data.with_column(column, values)?),
+                None => Arc::new(data),
             });
         };
-        let data = OnDisk::new(name).with_column(image, Arc::new(file.finish()?), element(ElementType::U8))?;
-        let (bytes, ty): (Vec<u8>, _) = match (classes, labels) {
-            (Kinds::None, _) => return Ok(Arc::new(data)),
-            (_, Labels::Numbers(v)) => (v.iter().flat_map(|v| v.to_le_bytes()).collect(), ElementType::F32),
-            (_, Labels::Classes(v)) => (v.iter().flat_map(|v| v.to_le_bytes()).collect(), ElementType::I32),
-        };
-        Ok(Arc::new(data.with_column(classes.column(), Arc::new(Records::in_memory(name, bytes, 4)), element(ty))?))
+        let bytes = Element { ty: ElementType::U8, big_endian: false };
+        let data = OnDisk::new(name).with_column(image, Arc::new(file.finish()?), bytes)?;
+        Ok(match labels {
+            Some((column, values)) => {
+                let (bytes, element) = values.to_bytes();
+                Arc::new(data.with_column(column, Arc::new(Records::in_memory(name, bytes, element.size())), element)?)
+            }
+            None => Arc::new(data),
+        })
     }
 }
 
-fn element(ty: ElementType) -> Element {
-    Element { ty, big_endian: false }
+/// The key of `[data]` that an error is about.
+fn at_key(error: DataError) -> LoadError {
+    let key = match &error {
+        DataError::ImageSetting { setting, .. } => setting,
+        DataError::Labels { .. } => "labels",
+        DataError::Spill { .. } => "spill",
+        DataError::Share { .. } | DataError::SplitEmpty { .. } => "test",
+        _ => "path",
+    };
+    LoadError { key, error }
 }
 
 /// The images of a folder with one sub-folder per class; without sub-folders that hold images, images without labels. Also how
@@ -276,15 +242,15 @@ fn by_class(root: &Path, walk: &mut Walk) -> Result<(Labelled, usize), DataError
     for path in entries(root)? {
         if !path.is_dir() {
             walk.add(path);
-            beside.append(&mut walk.images);
+            beside.append(&mut walk.files);
             continue;
         }
-        walk.through(&path, 1)?;
+        walk.through(&path)?;
         let class = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if walk.images.is_empty() {
+        if walk.files.is_empty() {
             empty = empty.or(Some(path));
         }
-        labelled.extend(walk.images.drain(..).map(|image| (image, Label::Class(class.clone()))));
+        labelled.extend(walk.files.drain(..).map(|image| (image, Label::Class(class.clone()))));
     }
     match (labelled.is_empty(), beside.is_empty(), empty) {
         (true, true, _) => {
@@ -306,11 +272,6 @@ enum Kinds {
     Class(Vec<String>),
 }
 
-enum Labels {
-    Classes(Vec<i32>),
-    Numbers(Vec<f32>),
-}
-
 impl Kinds {
     fn column(&self) -> Column {
         match self {
@@ -319,10 +280,10 @@ impl Kinds {
         }
     }
 
-    fn labels(&self, data: &str, files: &Labelled) -> Result<Labels, DataError> {
+    fn labels(&self, data: &str, files: &Labelled) -> Result<Option<Values>, DataError> {
         let Kinds::Class(names) = self else {
             let number = |(_, label): &(PathBuf, Label)| if let Label::Number(v) = label { *v } else { 0.0 };
-            return Ok(Labels::Numbers(files.iter().map(number).collect()));
+            return Ok(matches!(self, Kinds::Number).then(|| Values::F32(files.iter().map(number).collect())));
         };
         let index = |(path, label): &(PathBuf, Label)| match label {
             Label::Class(name) => names.binary_search(name).map(|i| i as i32).map_err(|_| DataError::Image {
@@ -331,7 +292,7 @@ impl Kinds {
             }),
             _ => Err(folder_error(Path::new(data), "has images without a class; put them into the folder of their class")),
         };
-        Ok(Labels::Classes(files.iter().map(index).collect::<Result<_, _>>()?))
+        Ok(Some(Values::I32(files.iter().map(index).collect::<Result<_, _>>()?)))
     }
 }
 
@@ -373,17 +334,10 @@ fn findings(files: &Files, frame: &Frame, kinds: &Kinds) -> Vec<String> {
         }
         _ => format!("{count} images of {frame}"),
     });
-    if !files.others.is_empty() {
-        let total: usize = files.others.values().sum();
-        let kinds: Vec<String> = files
-            .others
-            .iter()
-            .map(|(e, n)| if e.is_empty() { format!("without ending {n}") } else { format!(".{e} {n}") })
-            .collect();
-        found.push(format!("{total} files are not PNG or JPEG images and were left out: {}", kinds.join(", ")));
-    }
+    found.extend(files.left_out.clone());
     if files.stray > 0 {
-        found.push(format!("{} images lie beside the folders of the classes and were left out", files.stray));
+        let images = if files.stray == 1 { "1 image lies" } else { &format!("{} images lie", files.stray) };
+        found.push(format!("{images} beside the folders of the classes and left out"));
     }
     found
 }

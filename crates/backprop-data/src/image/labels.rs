@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ImageFolder, LabelKind};
-use crate::{DataError, text};
+use super::ImageFolder;
+use crate::DataError;
+use crate::labels::{self, Wanted};
 
-/// Files and their labels as they are written.
+/// Files and their labels as they are written, with their lines.
 pub(super) struct Labelled {
-    pub files: Vec<(PathBuf, String)>,
+    pub files: Vec<(PathBuf, String, u64)>,
     /// Whether the labels are quantities.
     pub numbers: bool,
 }
@@ -17,56 +18,18 @@ const ENDINGS: [&str; 3] = ["jpg", "png", "jpeg"];
 
 /// Reads the labels of `source` from `csv`; the images are below `folder`.
 pub(super) fn read(source: &ImageFolder, csv: &Path, folder: &Path) -> Result<Labelled, DataError> {
-    let name = csv.display().to_string();
-    let text = text::read(csv)?;
-    let head = text.lines().next().unwrap_or_default();
-    let delimiter = [b',', b';', b'\t'].into_iter().max_by_key(|&d| (head.bytes().filter(|&b| b == d).count(), d == b','));
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter.unwrap_or(b',')).trim(csv::Trim::All).from_reader(text.as_bytes());
-    let error = |line, why: String| DataError::Labels { file: name.clone(), line, why };
-    let damaged = |e: csv::Error| {
-        let line = e.position().map_or(1, |p| p.line());
-        error(line, format!("not a line of a CSV file: {e}"))
-    };
-    let header = reader.headers().map_err(damaged)?.clone();
-    let find = |key: &str, wanted: &Option<String>, default: usize| {
-        let found = match wanted {
-            Some(wanted) => header.iter().position(|h| h == wanted),
-            None => (default < header.len()).then_some(default),
+    let file = Wanted { key: "file_column", given: source.file_column.as_deref(), usual: "file", place: 0 };
+    let label = Wanted { key: "label_column", given: source.label_column.as_deref(), usual: "label", place: 1 };
+    let lines = labels::read(csv, [file, label])?;
+    let numbers = source.label_kind.are_numbers(lines.iter().map(|l| l.second.as_str()));
+    let mut files = Vec::with_capacity(lines.len());
+    for line in lines {
+        let Some(path) = existing(folder, &line.first) else {
+            let why = format!("there is no file {} in {}; correct the name or remove the line", line.first, folder.display());
+            return Err(labels::error(csv, line.number, why));
         };
-        found.ok_or_else(|| {
-            let names: Vec<&str> = header.iter().collect();
-            error(1, format!("there is no column for data.{key}; the columns are {}", names.join(", ")))
-        })
-    };
-    let (file, label) = (find("file_column", &source.file_column, 0)?, find("label_column", &source.label_column, 1)?);
-    let mut files = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(damaged)?;
-        let line = record.position().map_or(0, |p| p.line());
-        let (file, label) = (record.get(file).unwrap_or_default(), record.get(label).unwrap_or_default());
-        if file.is_empty() || label.is_empty() {
-            return Err(error(line, "the name of the file or its label is missing; fill it in or remove the line".into()));
-        }
-        let Some(path) = existing(folder, file) else {
-            return Err(error(
-                line,
-                format!("there is no file {file} in {}; correct the name or remove the line", folder.display()),
-            ));
-        };
-        files.push((path, label.to_owned()));
+        files.push((path, line.second, line.number));
     }
-    if files.is_empty() {
-        return Err(error(2, "there are no labels below the header".into()));
-    }
-    let numbers = match source.label_kind {
-        LabelKind::Class => false,
-        LabelKind::Number => true,
-        LabelKind::Auto => {
-            let number = |l: &str| l.parse::<f32>().ok().filter(|v| v.is_finite());
-            files.iter().all(|(_, l)| number(l).is_some()) && files.iter().any(|(_, l)| l.parse::<i64>().is_err())
-        }
-    };
     Ok(Labelled { files, numbers })
 }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, Stream};
+use crate::{DataError, LabelKind, Stream};
 
 pub(crate) use folder::files;
 pub use resize::Fit;
@@ -30,10 +30,10 @@ pub struct ImageFolder {
     /// CSV file of labels with a header; files are named in it relative to `path`, with or without their ending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
-    /// Column of `labels` that names the files; without it the first.
+    /// Column of `labels` that names the files; without it `file`, or the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_column: Option<String>,
-    /// Column of `labels` that holds the labels; without it the second.
+    /// Column of `labels` that holds the labels; without it `label`, or the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
     /// What the labels of `labels` are.
@@ -61,19 +61,6 @@ pub struct ImageFolder {
 
 fn default_test() -> f64 {
     0.2
-}
-
-/// What labels mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum LabelKind {
-    /// Quantities if all are numbers and one has a fraction, otherwise classes.
-    #[default]
-    Auto,
-    /// Classes, whatever they are called.
-    Class,
-    /// Quantities: a regression.
-    Number,
 }
 
 /// Height and width that images are brought to.

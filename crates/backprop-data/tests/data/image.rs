@@ -90,8 +90,8 @@ fn a_folder_per_class() {
         loaded.findings,
         [
             "4 images of 6×9 pixels in colour in 2 classes: cat 2, dog 2",
-            "2 files are not PNG or JPEG images and were left out: without ending 1, .txt 1",
-            "1 images lie beside the folders of the classes and were left out",
+            "2 files are not PNG or JPEG images and left out: without ending 1, .txt 1",
+            "1 image lies beside the folders of the classes and left out",
         ]
     );
 }

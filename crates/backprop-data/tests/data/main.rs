@@ -3,6 +3,7 @@
 mod fill;
 mod idx;
 mod image;
+mod npy;
 mod on_disk;
 mod order;
 mod scale;

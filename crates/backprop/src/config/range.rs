@@ -33,7 +33,7 @@ const LARGEST: f64 = (1_u64 << 40) as f64;
 const ROWS: &[(&str, &[&str], Range)] = &[
     ("data", &["validation", "test"], Range::BelowOne),
     ("data", &["image_size", "rows", "features", "classes", "sequence", "stride", "height", "width", "channels"], Range::Count),
-    ("data", &["window", "horizon"], Range::Count),
+    ("data", &["window", "horizon", "max_words", "min_count"], Range::Count),
     ("data", &["seed"], Range::Whole),
     ("layers", &["out_features", "out_channels", "kernel_size", "stride", "dilation", "groups"], Range::Count),
     ("layers", &["hidden_size", "num_embeddings", "embedding_dim"], Range::Count),

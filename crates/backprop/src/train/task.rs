@@ -69,11 +69,11 @@ impl Task {
         let Kind::Token(vocabulary) = &self.column(self.feed.input).kind else { return Ok(()) };
         match config.layers.first() {
             Some(LayerSpec { layer: AnyLayer::Embedding(e), .. }) if e.num_embeddings < vocabulary.len() => {
+                let tokens = vocabulary.len();
                 let message = format!(
-                    "num_embeddings is {}, but the text has {} different characters; set num_embeddings = {}",
+                    "num_embeddings is {}, but the text has {tokens} different {}; set num_embeddings = {tokens}",
                     e.num_embeddings,
-                    vocabulary.len(),
-                    vocabulary.len()
+                    vocabulary.unit().plural(),
                 );
                 Err(config.error_at("layers.0.num_embeddings", message).into())
             }

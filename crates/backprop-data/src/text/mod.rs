@@ -1,89 +1,19 @@
-//! Texts as sequences of characters.
+//! Texts as sequences of characters, bytes or words.
 
-use std::collections::BTreeSet;
+mod files;
+mod labelled;
+mod vocabulary;
+mod words;
+
 use std::path::Path;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::open::Input;
 use crate::{Column, DataError, InMemory, Kind, Role, Values};
 
-/// The characters a model knows, in the order of their code points; a token is a position in it.
-///
-/// ```
-/// use backprop_data::text::Vocabulary;
-///
-/// let vocabulary = Vocabulary::of("hello");
-/// assert_eq!(vocabulary.characters(), ['e', 'h', 'l', 'o']);
-/// assert_eq!(vocabulary.encode("hole")?, [1, 3, 2, 0]);
-/// assert_eq!(vocabulary.decode(&[1, 0, 2, 2, 3]), "hello");
-/// # Ok::<(), backprop_data::DataError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub struct Vocabulary {
-    characters: Vec<char>,
-}
-
-impl From<String> for Vocabulary {
-    fn from(text: String) -> Self {
-        Self::of(&text)
-    }
-}
-
-impl From<Vocabulary> for String {
-    fn from(vocabulary: Vocabulary) -> Self {
-        vocabulary.characters.into_iter().collect()
-    }
-}
-
-impl Vocabulary {
-    /// The different characters of a text.
-    pub fn of(text: &str) -> Self {
-        let characters: BTreeSet<char> = text.chars().collect();
-        let characters = characters.into_iter().collect();
-        Self { characters }
-    }
-
-    /// Number of characters.
-    pub fn len(&self) -> usize {
-        self.characters.len()
-    }
-
-    /// Whether there are no characters.
-    pub fn is_empty(&self) -> bool {
-        self.characters.is_empty()
-    }
-
-    /// The characters, sorted.
-    pub fn characters(&self) -> &[char] {
-        &self.characters
-    }
-
-    /// The token of each character of `text`.
-    ///
-    /// # Errors
-    /// A character that is not in the vocabulary.
-    pub fn encode(&self, text: &str) -> Result<Vec<i32>, DataError> {
-        let tokens = text.chars().enumerate().map(|(position, character)| {
-            let token = self.characters.binary_search(&character);
-            token.map(|t| t as i32).map_err(|_| DataError::UnknownCharacter { character, position, size: self.len() })
-        });
-        tokens.collect()
-    }
-
-    /// The characters of `tokens`; one outside the vocabulary becomes U+FFFD, the replacement
-    /// character.
-    pub fn decode(&self, tokens: &[i32]) -> String {
-        let character = |&token: &i32| {
-            let found = usize::try_from(token).ok();
-            let found = found.and_then(|t| self.characters.get(t));
-            found.copied().unwrap_or(char::REPLACEMENT_CHARACTER)
-        };
-        tokens.iter().map(character).collect()
-    }
-}
+pub use files::TextFiles;
+pub use labelled::LabelledText;
+pub use vocabulary::{PAD, UNKNOWN, Unit, Vocabulary};
 
 /// Reads a text in UTF-8, gzipped or not. A byte order mark is dropped, and CR LF becomes LF.
 ///
@@ -141,21 +71,33 @@ pub(crate) fn numbers(name: &str, bytes: &[u8]) -> Result<Vec<f32>, DataError> {
 /// # Ok::<(), backprop_data::DataError>(())
 /// ```
 pub fn dataset(name: &str, text: &str, sequence: usize, stride: usize) -> Result<InMemory, DataError> {
+    let vocabulary = Arc::new(Vocabulary::of(text));
+    let tokens = vocabulary.encode(text)?;
+    windows(name, &vocabulary, tokens, sequence, stride)
+}
+
+/// Windows over the tokens of a text, with the columns of [`dataset`].
+fn windows(
+    name: &str,
+    vocabulary: &Arc<Vocabulary>,
+    tokens: Vec<i32>,
+    sequence: usize,
+    stride: usize,
+) -> Result<InMemory, DataError> {
     for (what, value) in [("sequence", sequence), ("stride", stride)] {
         if value == 0 {
             return Err(DataError::Zero { what });
         }
     }
-    let characters = text.chars().count();
+    let (found, unit) = (tokens.len(), vocabulary.unit().plural());
     let needed = sequence.saturating_add(1);
-    if characters < needed {
-        return Err(DataError::TextShort { data: name.into(), characters, sequence, needed });
+    if found < needed {
+        return Err(DataError::TextShort { data: name.into(), found, unit, sequence, needed });
     }
-    let vocabulary = Arc::new(Vocabulary::of(text));
-    let tokens = narrowest(vocabulary.encode(text)?, vocabulary.len());
-    let rows = (characters - needed) / stride + 1;
+    let tokens = narrowest(tokens, vocabulary.len());
+    let rows = (found - needed) / stride + 1;
     let column =
-        |name: &str, role| Column { name: name.into(), role, kind: Kind::Token(Arc::clone(&vocabulary)), shape: vec![sequence] };
+        |name: &str, role| Column { name: name.into(), role, kind: Kind::Token(Arc::clone(vocabulary)), shape: vec![sequence] };
     let (input, target) = (column("input", Role::Input), column("target", Role::Target));
     InMemory::new(name).with_windows(input, Arc::clone(&tokens), 0, stride, rows)?.with_windows(target, tokens, 1, stride, rows)
 }
