@@ -118,7 +118,7 @@ fn element(name: &str, descr: &str) -> Result<Element, DataError> {
     }
     let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"'));
     let inner = quote.and_then(|q| descr[1..].split_once(q)).map_or("", |(inner, _)| inner);
-    let (order, kind) = inner.split_at(inner.len().min(1));
+    let (order, kind) = inner.split_at_checked(1).unwrap_or_default();
     let found = TYPES.iter().find(|(code, _)| *code == kind);
     match (order, found) {
         ("<" | ">" | "|" | "=", Some(&(_, ty))) => Ok(Element { ty, big_endian: order == ">" }),

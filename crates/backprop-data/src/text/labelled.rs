@@ -100,7 +100,7 @@ impl LabelledText {
         }
         let path = base.join(&self.path);
         let name = path.display().to_string();
-        let Texts { texts, label, labels } = if path.is_dir() { from_folder(&path)? } else { self.from_csv(&path)? };
+        let Texts { texts, label, labels } = if path.is_dir() { from_folder(&path)? } else { self.read_csv(&path)? };
         let parts = |data: InMemory| {
             let data: Arc<dyn Dataset> = Arc::new(data.with_column(label.clone(), labels.clone())?);
             Parts::shuffled(data).with_test(self.test, split::TEST_SEED)
@@ -131,7 +131,7 @@ impl LabelledText {
         }
     }
 
-    fn from_csv(&self, file: &Path) -> Result<Texts, DataError> {
+    fn read_csv(&self, file: &Path) -> Result<Texts, DataError> {
         let label = Wanted { key: "label_column", given: self.label_column.as_deref(), usual: "label", place: 1 };
         let lines = labels::read(file, [self.text_column(), label])?;
         if !self.label_kind.are_numbers(lines.iter().map(|l| l.second.as_str())) {

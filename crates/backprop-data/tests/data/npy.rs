@@ -68,6 +68,7 @@ fn messages_say_what_is_wrong_and_what_to_do() {
     );
     assert!(said(&npy("<f4", "2, 2", &[0; 17])).contains("there are more than 16"));
     assert_eq!(said(&npy("<f4", "0, 2", &[])), "x.npy is empty");
+    assert!(said(&npy("éi4", "2", &[0; 8])).contains("holds elements of type \"éi4\""));
     let huge = npy("<f8", "4611686018427387904, 4611686018427387904", &[0; 8]);
     assert!(said(&huge).contains("write the file again"));
     assert!(said(&npy("<f8", "9000000000000", &[0; 8])).contains("need 72000000000000 bytes"));
