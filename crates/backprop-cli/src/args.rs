@@ -29,6 +29,12 @@ pub(crate) enum Command {
     /// Measure the weights that a run kept
     #[command(after_help = EXIT_CODES)]
     Eval(EvalOptions),
+    /// Apply a trained model to raw input: CSV rows, images, texts, arrays
+    #[command(after_help = EXIT_CODES)]
+    Predict(PredictOptions),
+    /// Let a model of text go on with a prompt
+    #[command(after_help = EXIT_CODES)]
+    Generate(GenerateOptions),
     /// Show what a network is and needs, before anything runs
     #[command(after_help = EXIT_CODES)]
     Inspect(InspectOptions),
@@ -101,6 +107,65 @@ pub(crate) struct EvalOptions {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct PredictOptions {
+    /// Folder of a run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Files of the kind the model was trained on; none or - reads one from standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Form of the output [default: table on a terminal, else csv]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) format: Option<Format>,
+    /// Write to a file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Show this many of the likeliest classes
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) top: Option<usize>,
+    /// In CSV, give the probability of every class
+    #[arg(long)]
+    pub(crate) probabilities: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceOptions,
+}
+
+/// Form of predictions.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    Table,
+    /// A header and one line per sample
+    Csv,
+    /// One JSON object per sample
+    Jsonl,
+}
+
+#[derive(Args)]
+pub(crate) struct GenerateOptions {
+    /// Folder of a run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// The text to go on with
+    #[arg(long, value_name = "TEXT", default_value = "\n")]
+    pub(crate) prompt: String,
+    /// Tokens to generate
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) length: usize,
+    /// Below 1 the likely becomes likelier; 0 always takes the likeliest
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) temperature: f64,
+    /// Draw among this many likeliest tokens only
+    #[arg(long, value_name = "K", value_parser = count)]
+    pub(crate) top_k: Option<usize>,
+    /// Seed of the draws [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) device: DeviceOptions,
 }
 
 #[derive(Args)]

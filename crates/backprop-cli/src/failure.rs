@@ -3,6 +3,7 @@
 use crate::signals::Signal;
 use backprop::{
     config::ConfigError,
+    model::ModelError,
     run::RunError,
     train::{StopReason, Stopped, TrainError},
 };
@@ -77,6 +78,16 @@ impl From<ConfigError> for Failure {
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Failure {
         Failure::Train(Box::new(error))
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Failure {
+        match error {
+            ModelError::Run(error) => error.into(),
+            ModelError::Engine(error) => TrainError::from(error).into(),
+            other => Failure::Arguments(other.to_string()),
+        }
     }
 }
 

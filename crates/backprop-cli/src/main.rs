@@ -6,6 +6,7 @@ mod eval;
 mod failure;
 mod inspect;
 mod output;
+mod predict;
 mod signals;
 mod train;
 mod view;
@@ -22,6 +23,8 @@ fn main() -> ExitCode {
     let run = || match arguments.command {
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
+        Command::Predict(options) => predict::run(&options),
+        Command::Generate(options) => predict::generate(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Devices(options) => device::run(&options),
     };

@@ -9,6 +9,12 @@ pub(crate) fn line(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
 }
 
+/// A piece of a line on standard output, shown at once; says whether anybody still reads.
+pub(crate) fn piece(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).is_ok()
+}
+
 /// A line on standard error.
 pub(crate) fn error_line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");

@@ -7,6 +7,7 @@ mod files;
 pub mod init;
 pub mod loss;
 pub mod metrics;
+pub mod model;
 pub mod nn;
 pub mod optim;
 pub mod plot;
@@ -18,6 +19,7 @@ pub mod train;
 
 pub use backprop_core as core;
 pub use backprop_core::{Error, Graph};
+pub use backprop_data as data;
 pub use backprop_data::machine;
 pub use files::FileError;
 

@@ -8,6 +8,7 @@
 //! weights.safetensors   parameters and statistics under PyTorch's names, when training is done
 //! curves.svg            loss and metric
 //! summary.json          the outcome
+//! preprocessing.json    what raw input is to the network and its output to people: see [`coding`](backprop_data::coding)
 //! ```
 
 mod about;
@@ -22,6 +23,7 @@ use crate::{
     plot::{self, Line, Panel},
 };
 use backprop_core::HostTensor;
+use backprop_data::coding::{self, Coding};
 use serde::Serialize;
 use std::{
     fs::{self, File, OpenOptions},
@@ -34,6 +36,7 @@ const METRICS: &str = "metrics.jsonl";
 const WEIGHTS: &str = "weights.safetensors";
 const CURVES: &str = "curves.svg";
 const SUMMARY: &str = "summary.json";
+const CODING: &str = "preprocessing.json";
 
 /// Keys that can change while a run goes on: how long it lasts and how it is run, not what its steps compute.
 const FREE: [&str; 8] = [
@@ -74,6 +77,17 @@ pub enum RunError {
         found: u32,
         /// What made it.
         program: String,
+    },
+    /// The coding of input and output is of a newer version of this program.
+    #[error(
+        "{} has format {found}; this is backprop {} and reads up to format {}: use a newer program",
+        file.display(), env!("CARGO_PKG_VERSION"), coding::FORMAT
+    )]
+    NewerCoding {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u64,
     },
     /// A file of the run is not what was written.
     #[error("{} is damaged: {what}; restore it from a copy, or start the run anew", file.display())]
@@ -276,6 +290,46 @@ impl Run {
         }
         let bytes = files::read(&file)?;
         files::from_safetensors(&bytes).map_err(|what| RunError::Weights { file, what })
+    }
+
+    /// The weights that training kept; of a run that is not done, the best so far in its newest checkpoint, else the last.
+    ///
+    /// # Errors
+    /// If there is no checkpoint yet, or it is damaged.
+    pub fn newest_weights(&self) -> Result<Tensors, RunError> {
+        if self.weights_file().exists() {
+            return self.weights();
+        }
+        let newest = self.checkpoints().load::<serde_json::Value>();
+        let newest = newest.map_err(|e| RunError::Weights { file: self.folder.join("checkpoints"), what: e.to_string() })?;
+        let checkpoint = newest.ok_or_else(|| RunError::NoWeights(self.folder.clone()))?;
+        Ok(checkpoint.best.unwrap_or(checkpoint.state))
+    }
+
+    /// Stores how raw input becomes what the network reads, and its output what people read.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn keep_coding(&self, coding: &Coding) -> Result<(), FileError> {
+        files::replace(&self.folder.join(CODING), &line(coding))
+    }
+
+    /// What [`keep_coding`](Self::keep_coding) stored; `None` in a run of the time before it was.
+    ///
+    /// # Errors
+    /// If the file is damaged, or of a later version of this program.
+    pub fn coding(&self) -> Result<Option<Coding>, RunError> {
+        let file = self.folder.join(CODING);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let bytes = files::read(&file)?;
+        let damaged = |e: serde_json::Error| RunError::Damaged { file: file.clone(), what: e.to_string() };
+        let tree: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+        match tree.get("format").and_then(serde_json::Value::as_u64) {
+            Some(found) if found > u64::from(coding::FORMAT) => Err(RunError::NewerCoding { file, found }),
+            _ => serde_json::from_value(tree).map(Some).map_err(damaged),
+        }
     }
 
     /// The file of the weights.

@@ -384,7 +384,7 @@ fn loader_threads(config: &Config, task: &Task) -> usize {
 }
 
 /// An error of tracing at the line of the layer it happened in.
-fn located(config: &Config, error: Error) -> TrainError {
+pub(crate) fn located(config: &Config, error: Error) -> TrainError {
     let Error::Graph(graph) = error else { return error.into() };
     let operands: Vec<String> = graph.operands.iter().map(ToString::to_string).collect();
     let operands = if operands.is_empty() { String::new() } else { format!(" (operands: {})", operands.join(", ")) };

@@ -35,6 +35,8 @@ impl<'s> Session<'s> {
         let words = [seed as u32, (seed >> 32) as u32];
         let seed = HostTensor::new([2], &words).map_err(backprop_core::Error::Run)?;
         let metrics = |run: &'s Run| Ok::<_, TrainError>((run, run.metrics(trainer.progress.metrics_bytes)?));
+        // From the beginning, so that whatever weights there will be can be used.
+        run.map_or(Ok(()), |run| run.keep_coding(trainer.task.coding()))?;
         let now = Instant::now();
         Ok(Session {
             run: run.map(metrics).transpose()?,
