@@ -61,7 +61,7 @@ fn refuses_change(name: &str, from: &str, to: &str) {
 }
 
 /// A finished run of the good configuration in `run`.
-fn finished() -> Workplace {
+pub(super) fn finished() -> Workplace {
     let place = Workplace::new();
     place.write("model.toml", GOOD);
     place.succeed(&["train", "model.toml", "--out", "run", "--set", "train.checkpoint_every_steps=2"]);
@@ -244,6 +244,31 @@ fn damaged_runs() {
     again.write("run/config.toml", again.text("run/config.toml").replace("out_features = 8", "out_features = 9"));
     refuses("weights_of_another_network", &again, &["eval", "run"]);
     refuses("checkpoint_of_another_network", &again, &["train", "--resume", "run"]);
+}
+
+#[test]
+fn models_that_cannot_be_used() {
+    let place = finished();
+    place.write("points.csv", "1,2,3,4\n5,6,7\n");
+    place.write("words.csv", "1,2,three,4\n");
+    place.write("good.csv", "1,2,3,4\n");
+    place.write("nothing.csv", "");
+    refuses("predict_no_run", &place, &["predict", "model.toml", "points.csv"]);
+    refuses("predict_wrong_count", &place, &["predict", "run", "points.csv"]);
+    refuses("predict_words", &place, &["predict", "run", "words.csv"]);
+    refuses("predict_nothing", &place, &["predict", "run", "nothing.csv"]);
+    refuses("predict_no_file", &place, &["predict", "run", "absent.csv"]);
+    refuses("predict_unwritable", &place, &["predict", "run", "good.csv", "--out", "absent/out.csv"]);
+    refuses("generate_by_classifier", &place, &["generate", "run"]);
+    let coding = place.text("run/preprocessing.json");
+    place.write("run/preprocessing.json", coding.replacen("\"format\":1", "\"format\":7", 1));
+    refuses("later_coding", &place, &["predict", "run", "points.csv"]);
+    place.write("run/preprocessing.json", &coding[..coding.len() / 2]);
+    refuses("damaged_coding", &place, &["predict", "run", "points.csv"]);
+    place.write("run/preprocessing.json", &coding);
+    std::fs::remove_file(place.path("run/weights.safetensors")).unwrap();
+    std::fs::remove_dir_all(place.path("run/checkpoints")).unwrap();
+    refuses("predict_no_weights", &place, &["predict", "run", "points.csv"]);
 }
 
 #[test]

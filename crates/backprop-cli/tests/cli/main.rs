@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod formats;
 mod media;
+mod predict;
 mod resume;
 mod same_bits;
 mod stopping;

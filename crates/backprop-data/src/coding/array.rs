@@ -42,6 +42,9 @@ impl ArrayCoding {
     }
 
     fn push_file(&self, samples: &mut Samples, name: &str, bytes: &[u8]) -> Result<(), DataError> {
+        if bytes.is_empty() {
+            return Err(DataError::Empty { data: name.into() });
+        }
         let values = match idx::parse(name, bytes) {
             _ if bytes.starts_with(&npy::MAGIC) => numbers(&npy::parse(name, bytes)?.values),
             Ok(file) => numbers(&file.values),
