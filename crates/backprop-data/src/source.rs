@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Classes, CsvFiles, DataError, Dataset, ImageFolder, Kind, LabelledText, LoadError, LoadOptions, Loaded, NpyFiles, Parts,
-    Stream, TextFiles, embedded, idx, split, synthetic, text,
+    SeriesFiles, Stream, TextFiles, embedded, idx, split, synthetic, text,
 };
 
 /// A data source: the Rust value and the `[data]` table of a configuration are one definition,
@@ -52,6 +52,8 @@ pub enum Source {
     Csv(Box<CsvFiles>),
     /// NumPy arrays: see [`NpyFiles`].
     Npy(NpyFiles),
+    /// Time series in CSV files, gzipped or not: see [`SeriesFiles`].
+    Series(Box<SeriesFiles>),
     /// Made-up clusters of points: see [`synthetic::clusters`].
     Clusters {
         /// Number of points.
@@ -137,6 +139,7 @@ impl Source {
             Source::Csv(files) => files.load(options),
             Source::Text(files) => files.load(options),
             Source::LabelledText(texts) => texts.load(options),
+            Source::Series(files) => files.load(options),
             _ => Loaded::from_parts(self.parts(options.base)?, options),
         }
     }
@@ -154,6 +157,7 @@ impl Source {
             }
             Source::Csv(files) => files.paths_mut(),
             Source::Npy(files) => files.paths_mut(),
+            Source::Series(files) => files.paths_mut(),
             _ => Vec::new(),
         }
     }
@@ -176,8 +180,8 @@ impl Source {
             Source::Idx(files) => files.load(base),
             Source::Npy(files) => files.load(base),
             Source::Folder(folder) => Ok(folder.open(base, true)?.0),
-            Source::Csv(files) => {
-                Ok(files.load(&LoadOptions { validation: 0.0, ..LoadOptions::new(base) }).map_err(|e| e.error)?.parts)
+            Source::Csv(_) | Source::Series(_) => {
+                Ok(self.load(&LoadOptions { validation: 0.0, ..LoadOptions::new(base) }).map_err(|e| e.error)?.parts)
             }
             &Source::Images { rows, height, width, channels, classes, seed, test } => {
                 let data = synthetic::images(rows, [height, width, channels], classes, seed)?;

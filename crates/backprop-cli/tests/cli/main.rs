@@ -1,6 +1,7 @@
 //! The program as its users run it.
 
 mod bad_input;
+mod bad_tables;
 mod commands;
 mod formats;
 mod media;

@@ -5,12 +5,14 @@
 
 mod array;
 mod image;
+mod series;
 mod table;
 mod target;
 mod text;
 
 pub use array::ArrayCoding;
 pub use image::ImageCoding;
+pub use series::{SeriesCoding, SeriesColumn};
 pub(crate) use table::as_number;
 pub use table::{ColumnCoding, Encoding, Measure, TableCoding};
 pub use target::TargetCoding;
@@ -49,6 +51,8 @@ pub enum InputCoding {
     Text(TextCoding),
     /// Rows of a table: see [`TableCoding`].
     Table(TableCoding),
+    /// Windows of time series: see [`SeriesCoding`].
+    Series(SeriesCoding),
 }
 
 /// What a person hands to prediction.
@@ -123,13 +127,14 @@ impl InputCoding {
             InputCoding::Image(c) => c.frame.shape().to_vec(),
             InputCoding::Text(c) => vec![c.sequence],
             InputCoding::Table(c) => vec![c.width()],
+            InputCoding::Series(c) => vec![c.window, c.width()],
         }
     }
 
     /// Element type of a batch.
     pub fn batch_type(&self) -> BatchType {
         match self {
-            InputCoding::Array(_) | InputCoding::Image(_) | InputCoding::Table(_) => BatchType::F32,
+            InputCoding::Array(_) | InputCoding::Image(_) | InputCoding::Table(_) | InputCoding::Series(_) => BatchType::F32,
             InputCoding::Text(_) => BatchType::I32,
         }
     }
@@ -144,6 +149,7 @@ impl InputCoding {
             InputCoding::Image(c) => c.encode(raw),
             InputCoding::Text(c) => c.encode(raw),
             InputCoding::Table(c) => c.encode(raw),
+            InputCoding::Series(c) => c.encode(raw),
         }
     }
 }

@@ -84,7 +84,8 @@ pub struct Measure {
 }
 
 impl Measure {
-    fn push(&self, value: Option<f64>, out: &mut Vec<f32>) {
+    /// Appends a number, or the mean for a missing one.
+    pub(crate) fn push(&self, value: Option<f64>, out: &mut Vec<f32>) {
         let x = value.unwrap_or(f64::from(self.mean));
         out.push(((x - f64::from(self.shift)) * f64::from(self.factor)) as f32);
     }
@@ -243,9 +244,9 @@ impl TableCoding {
             RawInput::Texts(_) => return Err(DataError::RawKind { needed: "rows of CSV", found: "text" }),
         };
         let Some(first) = texts.first() else { return Err(TableError::NoFiles.into()) };
-        let dialect = self.dialect_of(first)?;
-        let inputs = self.columns.iter().map(|c| &c.name);
-        let names: Vec<String> = inputs.chain(&self.targets).cloned().collect();
+        let mut names: Vec<String> = self.columns.iter().map(|c| c.name.clone()).collect();
+        let dialect = dialect_for(first, &self.dialect, &names)?;
+        names.extend_from_slice(&self.targets);
         let texts = texts.into_iter().map(|t| (t, Part::Test)).collect();
         let table = Table::of_columns(texts, dialect, names, self.columns.len());
         self.encode_table(&table)
@@ -263,20 +264,6 @@ impl TableCoding {
         })?;
         let truth = truth.finish();
         Ok(Samples { names, shape: vec![self.width()], values: SampleValues::F32(values), truth })
-    }
-
-    /// How a file for prediction is written: as the training's if it has a column of it then, else found.
-    fn dialect_of(&self, text: &Text<'_>) -> Result<Dialect, DataError> {
-        if !self.dialect.header {
-            return Ok(self.dialect.clone());
-        }
-        let known = |table: &Table<'_>| self.columns.iter().any(|c| table.names.contains(&c.name));
-        let as_before = Table::open(vec![(text.clone(), Part::Test)], self.dialect.clone())?;
-        if known(&as_before) {
-            return Ok(self.dialect.clone());
-        }
-        let format = CsvFormat { header: Some(true), missing: self.dialect.missing.clone(), ..CsvFormat::default() };
-        Dialect::find(text, &format)
     }
 
     fn encode_numbers(&self, numbers: &[f32]) -> Result<Samples, DataError> {
@@ -299,6 +286,19 @@ impl TableCoding {
         let names = (1..=numbers.len() / columns.max(1)).map(|row| row.to_string()).collect();
         Ok(Samples { names, shape: vec![self.width()], values: SampleValues::F32(values), truth: None })
     }
+}
+
+/// How a file for prediction is written: as the training's if it has a column of it then, else found.
+pub(super) fn dialect_for(text: &Text<'_>, trained: &Dialect, columns: &[String]) -> Result<Dialect, DataError> {
+    if !trained.header {
+        return Ok(trained.clone());
+    }
+    let as_before = Table::open(vec![(text.clone(), Part::Test)], trained.clone())?;
+    if columns.iter().any(|c| as_before.names.contains(c)) {
+        return Ok(trained.clone());
+    }
+    let format = CsvFormat { header: Some(true), missing: trained.missing.clone(), ..CsvFormat::default() };
+    Dialect::find(text, &format)
 }
 
 /// Gathers the answers that stand in a table for prediction.

@@ -199,6 +199,79 @@ pub enum TableError {
         /// The number.
         value: f64,
     },
+    /// A series has fewer rows than a window.
+    #[error("{data}: {rows} rows, the model reads windows of {needed}; hand over more of the past")]
+    FewRows {
+        /// File or series.
+        data: String,
+        /// Rows there are.
+        rows: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// No window fits into a part of the series.
+    #[error(
+        "{data}: no window of {window} rows and {horizon} ahead fits into the {part} part of {rows} rows of the longest series; \
+         take a shorter window or other shares"
+    )]
+    LongWindow {
+        /// File.
+        data: String,
+        /// Rows of the longest series.
+        rows: usize,
+        /// Rows of a window.
+        window: usize,
+        /// Rows ahead.
+        horizon: usize,
+        /// The part.
+        part: &'static str,
+    },
+    /// Times go back from one row to the next.
+    #[error(
+        "{file}, line {line}: the time in the column {column:?} lies before that of line {other}; sort the file by time, \
+         set data.sort = true, or name the column that tells series apart with data.group"
+    )]
+    OutOfOrder {
+        /// File.
+        file: String,
+        /// Line, from 1.
+        line: u64,
+        /// Column of times.
+        column: String,
+        /// Line of the later time.
+        other: u64,
+    },
+    /// Two rows of one series have the same time.
+    #[error(
+        "{file}, line {line}: the time in the column {column:?} is that of line {other}; remove one of the rows, or name the \
+         column that tells series apart with data.group"
+    )]
+    SameTime {
+        /// File.
+        file: String,
+        /// Line, from 1.
+        line: u64,
+        /// Column of times.
+        column: String,
+        /// The other line.
+        other: u64,
+    },
+    /// Places in the calendar need dates.
+    #[error("{data}: data.calendar needs a column of dates; data.time = {column:?} is none")]
+    NoDates {
+        /// File.
+        data: String,
+        /// The column of times.
+        column: String,
+    },
+    /// A logarithm needs numbers above 0.
+    #[error("{data}: a target is {value}; normalize_target = \"log\" needs numbers above 0: take \"standard\"")]
+    SeriesLog {
+        /// File or series.
+        data: String,
+        /// The number.
+        value: f64,
+    },
     /// Numbers are handed to a model that reads words too.
     #[error("this model reads a table with columns that are not numbers ({column:?}); hand over rows of CSV")]
     NotAllNumbers {

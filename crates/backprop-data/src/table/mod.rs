@@ -20,7 +20,10 @@ mod sniff;
 
 pub use date::DateOrder;
 pub use error::TableError;
+pub(crate) use fit::Moments;
+pub(crate) use profile::gather;
 pub use profile::{ColumnProfile, Holds, Profile};
+pub(crate) use read::expand;
 pub use settings::{Categories, ColumnType, CsvFiles, CsvFormat, Decimal, Paths, TableTask};
 pub use sniff::Dialect;
 
@@ -49,16 +52,17 @@ impl CsvFiles {
         let table = self.table(options)?;
         let look = self.look(&table, options)?;
         let Look { columns, uses, target, .. } = &look;
-        let mut findings = look.findings(&table);
-        let treated = plan::treatments(self, columns, &uses.inputs, &mut findings);
+        let (mut findings, mut left_out) = (look.findings(&table), Vec::new());
+        let treated = plan::treatments(self, columns, &uses.inputs, &mut left_out);
         if treated.is_empty() {
-            let why = if findings.is_empty() { String::new() } else { format!(": {}", findings.join("; ")) };
+            let why = if left_out.is_empty() { String::new() } else { format!(": {}", left_out.join("; ")) };
             return Err(TableError::NoInput { data: table.name(), why }.into());
         }
+        findings.append(&mut left_out);
         let cells = table.cells();
         let mut keys = assign::read_keys(&table, uses, target, |row| {
             let column = uses.time.unwrap_or(0);
-            assign::time(row, column, &table.names[column], &cells, columns[column].dates)
+            assign::time(row, column, &table.names[column], &cells, columns[column].time_order())
         })
         .map_err(LoadError::at("path"))?;
         keys.split(self, options, &table.name())?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::TableError;
 use super::profile::{ColumnProfile, Holds, Odd};
-use super::rows::{Table, list};
+use super::rows::Table;
 use super::settings::{Categories, ColumnType, CsvFiles, TableTask};
 use super::{DateOrder, cell::Cells};
 use crate::{DataError, LoadError, LoadOptions};
@@ -24,7 +24,7 @@ pub(super) struct Uses {
 impl Uses {
     /// Finds the columns that settings and options name.
     pub fn find(settings: &CsvFiles, options: &LoadOptions, table: &Table<'_>) -> Result<Self, LoadError> {
-        let number = |key: &'static str, name: &str| column(table, key, name);
+        let number = |key: &'static str, name: &str| table.column(key, name);
         let excluded = settings.exclude.iter().map(|n| number("exclude", n)).collect::<Result<Vec<_>, _>>()?;
         settings.types.keys().try_for_each(|n| number("types", n).map(drop))?;
         let one = |key, name: &Option<String>| name.as_deref().map(|n| number(key, n)).transpose();
@@ -32,12 +32,12 @@ impl Uses {
         let time = one("split_by", &settings.split_by)?;
         let targets = match options.target {
             Some("input") if !table.names.iter().any(|n| n == "input") => Vec::new(),
-            Some(names) => several(table, "target", names)?,
+            Some(names) => table.several("target", names)?,
             None => (0..table.names.len()).rev().find(|i| !excluded.contains(i) && Some(*i) != part).into_iter().collect(),
         };
         let uses = |i: &usize| targets.contains(i) || excluded.contains(i) || Some(*i) == part;
         let inputs = match options.input {
-            Some(names) => several(table, "input", names)?,
+            Some(names) => table.several("input", names)?,
             None => (0..table.names.len()).filter(|i| !uses(i)).collect(),
         };
         if let Some(both) = inputs.iter().find(|i| targets.contains(i)) {
@@ -52,28 +52,6 @@ impl Uses {
 
 fn two_uses(key: &'static str, table: &Table<'_>, column: usize, first: &'static str, second: &'static str) -> LoadError {
     LoadError { key, error: TableError::TwoUses { column: table.names[column].clone(), first, second }.into() }
-}
-
-fn column(table: &Table<'_>, key: &'static str, name: &str) -> Result<usize, LoadError> {
-    table.names.iter().position(|n| n == name).ok_or_else(|| {
-        let error = TableError::NoColumn { file: table.name(), column: name.into(), known: list(&table.names) };
-        LoadError { key, error: error.into() }
-    })
-}
-
-/// Names separated by commas; a name may hold a comma itself if it stands alone.
-fn several(table: &Table<'_>, key: &'static str, names: &str) -> Result<Vec<usize>, LoadError> {
-    if let Some(whole) = table.names.iter().position(|n| n == names.trim()) {
-        return Ok(vec![whole]);
-    }
-    let mut found = Vec::new();
-    for name in names.split(',') {
-        let number = column(table, key, name.trim())?;
-        if !found.contains(&number) {
-            found.push(number);
-        }
-    }
-    Ok(found)
 }
 
 /// How a column is to be encoded, before anything is measured.

@@ -87,6 +87,16 @@ pub struct ColumnProfile {
     pub(crate) ambiguous: bool,
 }
 
+impl ColumnProfile {
+    /// How the dates of a column of times are written; `None` for numbers. A column with a time that is neither is taken as its
+    /// first value, so that the message names the value at fault.
+    pub(crate) fn time_order(&self) -> Option<DateOrder> {
+        let first = self.examples.first();
+        let of_first = || DateOrder::ALL.into_iter().find(|o| first.is_some_and(|f| cell::date(f, *o).is_some()));
+        self.dates.or_else(of_first)
+    }
+}
+
 /// Values that are not of a type: the first of them with its place, and how many there are.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Odd {
@@ -240,7 +250,7 @@ fn names_rows(name: &str) -> bool {
 }
 
 /// What reading a table once gave.
-pub(super) struct Gathered {
+pub(crate) struct Gathered {
     pub rows: u64,
     pub columns: Vec<ColumnProfile>,
     /// Different values of one column, with their numbers of rows.
@@ -248,7 +258,7 @@ pub(super) struct Gathered {
 }
 
 /// Reads a table once. Also gives the different values of the column `counted` and their numbers of rows.
-pub(super) fn gather(table: &Table<'_>, counted: Option<usize>) -> Result<Gathered, DataError> {
+pub(crate) fn gather(table: &Table<'_>, counted: Option<usize>) -> Result<Gathered, DataError> {
     let cells = table.cells();
     let mut columns: Vec<Gather> = table.names.iter().map(|_| Gather::default()).collect();
     let (mut rows, mut counts) = (0, BTreeMap::new());

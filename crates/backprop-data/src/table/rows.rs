@@ -4,7 +4,7 @@ use super::cell::Cells;
 use super::error::TableError;
 use super::read::{Records, Text, header};
 use super::sniff::Dialect;
-use crate::DataError;
+use crate::{DataError, LoadError};
 
 /// To which part a row belongs by its file, by a column or by the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,29 @@ impl<'a> Table<'a> {
 
     pub fn cells(&self) -> Cells {
         self.dialect.cells()
+    }
+
+    /// The column called `name`, which the key asks for.
+    pub fn column(&self, key: &'static str, name: &str) -> Result<usize, LoadError> {
+        self.names.iter().position(|n| n == name).ok_or_else(|| {
+            let error = TableError::NoColumn { file: self.name(), column: name.into(), known: list(&self.names) };
+            LoadError { key, error: error.into() }
+        })
+    }
+
+    /// Columns whose names are separated by commas; a name may hold a comma itself if it stands alone.
+    pub fn several(&self, key: &'static str, names: &str) -> Result<Vec<usize>, LoadError> {
+        if let Some(whole) = self.names.iter().position(|n| n == names.trim()) {
+            return Ok(vec![whole]);
+        }
+        let mut found = Vec::new();
+        for name in names.split(',') {
+            let number = self.column(key, name.trim())?;
+            if !found.contains(&number) {
+                found.push(number);
+            }
+        }
+        Ok(found)
     }
 
     /// Calls `visit` with each row of each file.

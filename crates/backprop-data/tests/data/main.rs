@@ -7,6 +7,7 @@ mod npy;
 mod on_disk;
 mod order;
 mod scale;
+mod series;
 mod sources;
 mod split;
 mod table;

@@ -362,3 +362,33 @@ fn profiles_say_what_columns_hold() {
     assert_eq!((profile.rows, profile.target, profile.columns[1].missing, profile.columns[2].distinct), (60, 7, 6, 3));
     assert!(profile.classes.is_none());
 }
+
+/// Bytes that mean something in a CSV file, and some that do not.
+fn bytes_of_csv() -> impl proptest::strategy::Strategy<Value = Vec<(usize, u8)>> {
+    use proptest::prelude::*;
+    let byte = prop_oneof![proptest::sample::select(b"\",;\t|\r\n.-0 \0NaN\xff\xef\xbb\xbf".to_vec()), any::<u8>()];
+    proptest::collection::vec((0_usize..4000, byte), 0..12)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 200, ..Default::default() })]
+
+    #[test]
+    fn mutated_files_give_an_error_or_data(changes in bytes_of_csv(), cut in 0_usize..4000, codes: bool) {
+        let mut bytes = people().into_bytes();
+        for (at, byte) in changes {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.max(1));
+        let set = |f: &mut CsvFiles| if codes { f.categories = Categories::Codes };
+        if let Ok(loaded) = load_with(&bytes, set, |_| {}) {
+            let values = numbers(loaded.parts.train.as_ref(), 0, &loaded.scale);
+            proptest::prop_assert!(values.iter().all(|v| v.is_finite()));
+            // What could be trained on can be predicted from, up to rows that training leaves out.
+            proptest::prop_assert!(loaded.coding.input.encode(&RawInput::Bytes("again", &bytes)).is_ok());
+        }
+        // The coding of the whole file meets the damaged one.
+        let _ = load(people()).coding.input.encode(&RawInput::Bytes("other", &bytes));
+    }
+}
