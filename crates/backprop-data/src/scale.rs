@@ -155,12 +155,10 @@ impl Scale {
     /// # Errors
     /// A sample whose length is not a multiple of the number of shifts.
     pub fn apply(&self, sample: &mut [f32]) -> Result<(), DataError> {
-        self.check_fits(sample.len())?;
-        let n = self.shift.len();
-        for part in sample.chunks_exact_mut(n) {
-            for ((v, s), f) in part.iter_mut().zip(&self.shift).zip(&self.factor) {
-                *v = (*v - s) * f;
-            }
+        match self.tiles(sample.len())? {
+            Tiles::Uniform(shift, factor) => sample.iter_mut().for_each(|v| *v = (*v - shift) * factor),
+            Tiles::Repeated(r) => in_place(&r.shift[..r.period], &r.factor[..r.period], sample),
+            Tiles::Direct(scale) => in_place(&scale.shift, &scale.factor, sample),
         }
         Ok(())
     }
@@ -326,6 +324,14 @@ impl Tiles<'_> {
                 tiled(&r.shift[..r.period], &r.factor[..r.period], from, to);
             }
             Tiles::Direct(scale) => tiled(&scale.shift, &scale.factor, from, to),
+        }
+    }
+}
+
+fn in_place(shift: &[f32], factor: &[f32], sample: &mut [f32]) {
+    for part in sample.chunks_mut(shift.len()) {
+        for ((v, s), f) in part.iter_mut().zip(shift).zip(factor) {
+            *v = (*v - s) * f;
         }
     }
 }

@@ -22,6 +22,15 @@ pub use resize::Fit;
 ///
 /// Every image becomes `[height, width, channels]` bytes: turned upright by its EXIF data, transparency dropped, 16 bits rounded to
 /// 8, CMYK converted to colours, resized by an antialiased triangle filter. Columns are called `image` and `label`.
+///
+/// ```
+/// use backprop_data::{Fit, ImageFolder, ImageSize, Source};
+///
+/// let source: Source = toml::from_str("source = 'folder'\npath = 'photos'\nimage_size = [48, 64]\nfit = 'pad'")?;
+/// let Source::Folder(ImageFolder { image_size, fit, .. }) = source else { unreachable!() };
+/// assert_eq!((image_size, fit), (Some(ImageSize::Sides([48, 64])), Fit::Pad));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {

@@ -17,6 +17,15 @@ use crate::{Classes, Column, DataError, Dataset, InMemory, LabelKind, OnDisk, Pa
 /// Inputs of bytes with three axes are images and get a channel axis: `[n, height, width]` has samples of shape
 /// `[height, width, 1]`. Targets of whole numbers are classes, of real numbers quantities. Without targets the data are for an
 /// autoencoder: `target = "input"`.
+///
+/// ```
+/// use backprop_data::Source;
+///
+/// let files: Source = toml::from_str("source = 'npy'\ninputs = 'x.npy'\ntargets = 'y.npy'")?;
+/// let archive: Source = toml::from_str("source = 'npy'\npath = 'mnist.npz'\ninputs_name = 'x_train'\ntargets_name = 'y_train'")?;
+/// assert!(matches!((files, archive), (Source::Npy(_), Source::Npy(_))));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NpyFiles {

@@ -18,6 +18,15 @@ use crate::{
 ///
 /// A sample is `sequence` tokens: longer texts are cut at their end, shorter ones filled up with token 0, the padding. Columns are
 /// called `text` and `label`. The vocabulary is measured on the training part; other words and characters are token 1, unknown.
+///
+/// ```
+/// use backprop_data::{LabelledText, Source, coding::PadSide};
+///
+/// let source: Source = toml::from_str("source = 'labelled-text'\npath = 'reviews.csv'\nsequence = 200\npad = 'start'")?;
+/// let Source::LabelledText(LabelledText { sequence, pad, lowercase, .. }) = source else { unreachable!() };
+/// assert_eq!((sequence, pad, lowercase), (200, PadSide::Start, true));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LabelledText {
