@@ -3,7 +3,7 @@ use crate::init::Init;
 use backprop_core::{DType, Error, HostTensor, Type};
 use backprop_data::{
     coding::{InputCoding, TargetCoding},
-    text::Vocabulary,
+    text::Unit,
 };
 
 /// How text is generated.
@@ -46,10 +46,17 @@ impl Model {
         }
         let draws = Init::Uniform { low: 0.0, high: 1.0 };
         let draws = draws.sample("generate", options.seed, &Type::new(DType::F64, [options.length])).map_err(Error::Run)?;
+        let mut shown = vocabulary.decode(&tokens).len();
         for draw in draws.to_f64() {
-            let token = self.next_token(&tokens, coding.sequence, options, draw)?;
-            tokens.push(token);
-            if !hear(&piece(vocabulary, token)) {
+            tokens.push(self.next_token(&tokens, coding.sequence, options, draw)?);
+            let text = vocabulary.decode(&tokens);
+            // Words come with the spaces before them; bytes wait for the rest of their character.
+            let new = text.get(shown..).unwrap_or_default();
+            if new.ends_with(char::REPLACEMENT_CHARACTER) && vocabulary.unit() == Unit::Byte {
+                continue;
+            }
+            shown = text.len();
+            if !hear(new) {
                 break;
             }
         }
@@ -69,10 +76,6 @@ impl Model {
         let last = logits.get((seen.len() - 1) * width..seen.len() * width).unwrap_or_default();
         Ok(choose(last, options, draw) as i32)
     }
-}
-
-fn piece(vocabulary: &Vocabulary, token: i32) -> String {
-    vocabulary.decode(&[token])
 }
 
 /// The token that a number in `[0, 1)` falls on when the likeliest come first, each as wide as it is likely.
