@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Let a model of text go on with a prompt
     #[command(after_help = EXIT_CODES)]
     Generate(GenerateOptions),
+    /// Set runs side by side: what differs in their configurations, and how they came out
+    #[command(after_help = EXIT_CODES)]
+    Compare(CompareOptions),
     /// Show what a network is and needs, before anything runs
     #[command(after_help = EXIT_CODES)]
     Inspect(InspectOptions),
@@ -166,6 +169,16 @@ pub(crate) struct GenerateOptions {
     pub(crate) seed: Option<u64>,
     #[command(flatten)]
     pub(crate) device: DeviceOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct CompareOptions {
+    /// Folders of runs, finished or not
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! The `backprop` program: arguments and printing only; everything else is the library's.
 
 mod args;
+mod compare;
 mod device;
 mod eval;
 mod failure;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Eval(options) => eval::run(&options),
         Command::Predict(options) => predict::run(&options),
         Command::Generate(options) => predict::generate(&options),
+        Command::Compare(options) => compare::run(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Devices(options) => device::run(&options),
     };

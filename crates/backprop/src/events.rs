@@ -175,10 +175,10 @@ pub struct Epoch {
 }
 
 /// The outcome: `summary.json`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Loss and metrics of the weights that were kept: `test_loss`, `test_accuracy`, `validation_loss`, … as far as there are such parts.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "nulls_as_nan")]
     pub scores: BTreeMap<String, f64>,
     /// Name of the main metric; `loss` where there is no other.
     pub metric: String,

@@ -1,6 +1,7 @@
 //! A training engine for neural networks: layers, losses, optimizers, training, checkpoints
 
 pub mod checkpoint;
+pub mod compare;
 pub mod config;
 pub mod events;
 mod files;

@@ -332,6 +332,38 @@ impl Run {
         }
     }
 
+    /// The epochs done, as far as `metrics.jsonl` tells. A last line that is still being written is not one.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn history(&self) -> Result<Vec<Epoch>, RunError> {
+        let file = self.folder.join(METRICS);
+        if !file.exists() {
+            return Ok(Vec::new());
+        }
+        let bytes = files::read(&file)?;
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        let lines = bytes[..whole].split_inclusive(|b| *b == b'\n').enumerate();
+        let read = |(i, line): (usize, &[u8])| {
+            serde_json::from_slice(line)
+                .map_err(|e| RunError::Damaged { file: file.clone(), what: format!("line {} says no epoch ({e})", i + 1) })
+        };
+        lines.map(read).collect()
+    }
+
+    /// The outcome; `None` while training is not done.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn summary(&self) -> Result<Option<Summary>, RunError> {
+        let file = self.folder.join(SUMMARY);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let read = serde_json::from_slice(&files::read(&file)?);
+        read.map(Some).map_err(|e| RunError::Damaged { file, what: format!("it says no outcome ({e})") })
+    }
+
     /// The file of the weights.
     pub fn weights_file(&self) -> PathBuf {
         self.folder.join(WEIGHTS)

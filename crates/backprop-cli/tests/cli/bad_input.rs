@@ -5,7 +5,7 @@
 use super::Workplace;
 use std::{env, fs, path::Path};
 
-const GOOD: &str = r#"[data]
+pub(super) const GOOD: &str = r#"[data]
 source = "clusters"
 rows = 40
 features = 4

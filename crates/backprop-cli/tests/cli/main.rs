@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_tables;
 mod commands;
+mod compare;
 mod formats;
 mod media;
 mod predict;
