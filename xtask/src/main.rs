@@ -3,6 +3,7 @@
 mod accuracy;
 mod commands;
 mod data;
+mod reference;
 mod tidy;
 
 use std::process::ExitCode;
@@ -12,9 +13,10 @@ fn main() -> ExitCode {
     let result = match arguments.split_first() {
         Some((task, [])) if task == "tidy" => tidy::run(),
         Some((task, [])) if task == "accuracy" => accuracy::run(),
+        Some((task, [])) if task == "reference" => reference::run(),
         Some((task, files)) if task == "commands" && !files.is_empty() => commands::run(files),
         Some((task, names)) if task == "data" => data::run(names),
-        _ => Err("usage: cargo xtask tidy | cargo xtask accuracy | cargo xtask commands FILE… | cargo xtask data NAME…".into()),
+        _ => Err("usage: cargo xtask tidy | cargo xtask accuracy | cargo xtask reference | cargo xtask commands FILE… | cargo xtask data NAME…".into()),
     };
     match result {
         Ok(summary) => {

@@ -13,7 +13,7 @@ const EXIT_CODES: &str = "Exit codes:
   130  stopped by SIGINT, which is Ctrl-C          } go on with --resume;
   143  stopped by SIGTERM                          } a second Ctrl-C ends at once";
 
-/// Trains, evaluates and inspects neural networks.
+/// Trains neural networks on your own data and uses them. Begin with `backprop init DATA`.
 #[derive(Parser)]
 #[command(name = "backprop", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Look at your own data and write a configuration for them
+    #[command(after_help = EXIT_CODES)]
+    Init(InitOptions),
     /// Train a network; without CONFIG a CNN on the embedded Fashion-MNIST
     #[command(after_help = EXIT_CODES)]
     Train(TrainOptions),
@@ -43,6 +46,35 @@ pub(crate) enum Command {
     Inspect(InspectOptions),
     /// List what this program can compute on here
     Devices(DevicesOptions),
+    /// Print the JSON schema of configurations, for editors
+    Schema(SchemaOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct InitOptions {
+    /// A CSV file, a folder with a sub-folder of images for each class, a text, or IDX images
+    #[arg(value_name = "DATA")]
+    pub(crate) data: PathBuf,
+    /// The column to predict, for tables [default: the last]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) target: Option<String>,
+    /// Whether the target is a class or a quantity, for tables [default: found by its values]
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<TaskName>,
+    /// File of the configuration [default: NAME-OF-DATA.toml here]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Overwrite the file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum TaskName {
+    /// The target is one of several classes
+    Classification,
+    /// The target is a quantity
+    Regression,
 }
 
 #[derive(Args)]
@@ -206,4 +238,11 @@ pub(crate) struct DevicesOptions {
     /// Print one JSON object per device
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct SchemaOptions {
+    /// Print the configuration reference in Markdown instead
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }

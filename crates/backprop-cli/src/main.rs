@@ -5,9 +5,11 @@ mod compare;
 mod device;
 mod eval;
 mod failure;
+mod init;
 mod inspect;
 mod output;
 mod predict;
+mod schema;
 mod signals;
 mod train;
 mod view;
@@ -22,6 +24,7 @@ use std::{
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let run = || match arguments.command {
+        Command::Init(options) => init::run(&options),
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Predict(options) => predict::run(&options),
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::run(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Devices(options) => device::run(&options),
+        Command::Schema(options) => schema::run(&options),
     };
     // The panic hook has printed what happened; here it only becomes the documented exit code.
     match catch_unwind(AssertUnwindSafe(run)) {

@@ -64,7 +64,7 @@ pub use column::{BatchType, Classes, Column, Kind, Role, Values};
 pub use dataset::{Dataset, Subset};
 pub use embedded::{digits, fashion, shakespeare};
 pub use error::DataError;
-pub use image::{Fit, Frame, ImageFolder, ImageSize};
+pub use image::{Fit, Frame, ImageFolder, ImageSize, Survey};
 pub use labels::LabelKind;
 pub use load::{LoadError, LoadOptions, Loaded, NormaliseTarget};
 pub use memory::InMemory;

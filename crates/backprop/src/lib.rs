@@ -13,6 +13,7 @@ pub mod nn;
 pub mod optim;
 pub mod plot;
 pub mod prelude;
+pub mod propose;
 pub mod run;
 pub mod schedule;
 pub mod step;
@@ -24,7 +25,8 @@ pub use backprop_data as data;
 pub use backprop_data::machine;
 pub use files::FileError;
 
-/// Runs the snippets of the README as documentation tests.
+/// Runs the snippets of the README and of the guide as documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../../../docs/guide.md")]
 struct Readme;

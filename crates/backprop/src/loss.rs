@@ -49,12 +49,10 @@ pub trait Loss: Debug + Send + Sync {
 /// The library's losses, told apart by `type` in TOML.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "a loss is documented at its type, which the schema then quotes")]
 pub enum LossSpec {
-    /// [`CrossEntropy`]
     CrossEntropy(CrossEntropy),
-    /// [`Mse`]
     Mse(Mse),
-    /// [`BceWithLogits`]
     BceWithLogits(BceWithLogits),
 }
 

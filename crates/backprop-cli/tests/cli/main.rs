@@ -5,6 +5,7 @@ mod bad_tables;
 mod commands;
 mod compare;
 mod formats;
+mod init;
 mod media;
 mod predict;
 mod resume;

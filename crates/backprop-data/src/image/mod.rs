@@ -5,6 +5,7 @@ mod folder;
 mod labels;
 mod orient;
 mod resize;
+mod survey;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::{DataError, LabelKind, Stream};
 
 pub(crate) use folder::files;
 pub use resize::Fit;
+pub use survey::Survey;
 
 /// Images in a folder: one sub-folder per class (`photos/cat/1.jpg`), the same below `train`, `validation` (or `val`) and `test`,
 /// or a CSV file of labels. Folders may be nested; hidden files are ignored, files that are not images are counted and reported.

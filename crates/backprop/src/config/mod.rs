@@ -27,10 +27,14 @@ mod decode;
 mod document;
 mod error;
 mod range;
+mod reference;
+mod schema;
 mod tables;
 mod time;
 
 pub use error::{ConfigError, Place, Problem};
+pub use reference::reference;
+pub use schema::json_schema;
 pub use tables::{DataConfig, DataOptions, OptimizerConfig, TrainConfig};
 pub use time::Time;
 

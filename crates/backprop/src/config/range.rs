@@ -2,6 +2,7 @@
 
 use super::document::{Document, Found, Path, Step};
 use super::error::ConfigError;
+use serde_json::{Map, json};
 use toml::Value;
 
 /// What a number must be.
@@ -62,6 +63,32 @@ const ROWS: &[(&str, &[&str], Range)] = &[
     ("train", &["seed", "loader_threads"], Range::Whole),
 ];
 
+impl Range {
+    /// As keywords of JSON schema.
+    fn bounds(self) -> serde_json::Value {
+        match self {
+            Range::Positive => json!({ "exclusiveMinimum": 0 }),
+            Range::NotNegative | Range::Whole => json!({ "minimum": 0 }),
+            Range::Probability => json!({ "minimum": 0, "maximum": 1 }),
+            Range::BelowOne => json!({ "minimum": 0, "exclusiveMaximum": 1 }),
+            Range::Count => json!({ "minimum": 1 }),
+            Range::Depth => json!({ "minimum": 1, "maximum": DEEPEST as u64 }),
+        }
+    }
+}
+
+/// The range of a key as keywords of JSON schema.
+pub(super) fn bounds(section: &str, key: &str) -> Option<Map<String, serde_json::Value>> {
+    match row(section, key)?.bounds() {
+        serde_json::Value::Object(bounds) => Some(bounds),
+        _ => None,
+    }
+}
+
+fn row(section: &str, key: &str) -> Option<Range> {
+    ROWS.iter().find(|(s, names, _)| *s == section && names.contains(&key)).map(|row| row.2)
+}
+
 /// Checks every number of the tree: finite, and in the range of its key.
 pub(crate) fn check(document: &Document) -> Result<(), ConfigError> {
     let roots = Found::Table(&document.tree).children(&Path::default());
@@ -101,5 +128,5 @@ fn check_number(document: &Document, path: &Path, number: f64, whole: bool) -> R
 fn range_of(path: &Path) -> Option<Range> {
     let keys = || path.0.iter().filter_map(|step| if let Step::Key(k) = step { Some(k.as_str()) } else { None });
     let (section, key) = (keys().next()?, keys().next_back()?);
-    ROWS.iter().find(|(s, names, _)| *s == section && names.contains(&key)).map(|row| row.2)
+    row(section, key)
 }

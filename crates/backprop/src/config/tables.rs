@@ -61,7 +61,7 @@ pub struct OptimizerConfig {
     #[serde(flatten)]
     pub rule: OptimizerSpec,
     /// Parameters that are updated in a way of their own, by patterns of their names. Of several groups the first that matches holds.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
 }
 

@@ -7,8 +7,9 @@ macro_rules! layers {
         /// Any layer: one of the library's, told apart by `type` in TOML, or one of the user's.
         #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(tag = "type", rename_all = "snake_case")]
+        #[expect(missing_docs, reason = "a layer is documented at its type, which the schema then quotes")]
         pub enum AnyLayer {
-            $(#[doc = concat!("[`", stringify!($variant), "`]")] #[serde(rename = $name)] $variant($variant),)*
+            $(#[serde(rename = $name)] $variant($variant),)*
             /// A layer defined outside the library; it has no form in TOML.
             #[serde(skip)]
             Custom(Arc<dyn Layer>),

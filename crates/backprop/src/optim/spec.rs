@@ -9,9 +9,9 @@ macro_rules! optimizers {
         /// The library's optimizers, told apart by `type` in TOML.
         #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(tag = "type")]
+        #[expect(missing_docs, reason = "an optimizer is documented at its type, which the schema then quotes")]
         pub enum OptimizerSpec {
             $(
-                #[doc = concat!("[`", stringify!($optimizer), "`]")]
                 #[serde(rename = $name)]
                 $optimizer($optimizer),
             )*

@@ -90,28 +90,18 @@ pub enum Unit {
 /// How the learning rate changes during training, told apart by `type` in TOML.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "a schedule is documented at its type, which the schema then quotes")]
 pub enum Schedule {
-    /// [`Constant`]
     Constant(Constant),
-    /// [`Cosine`]
     Cosine(Cosine),
-    /// [`OneCycle`]
     OneCycle(OneCycle),
-    /// [`StepDecay`]
     Step(StepDecay),
-    /// [`MultiStepDecay`]
     MultiStep(MultiStepDecay),
-    /// [`ExponentialDecay`]
     Exponential(ExponentialDecay),
-    /// [`PolynomialDecay`]
     Polynomial(PolynomialDecay),
-    /// [`LinearDecay`]
     Linear(LinearDecay),
-    /// [`CosineRestarts`]
     CosineRestarts(CosineRestarts),
-    /// [`Plateau`]
     Plateau(Plateau),
-    /// [`Sequence`]
     Sequential(Sequence),
 }
 
