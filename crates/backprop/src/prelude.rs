@@ -7,11 +7,12 @@ pub use crate::{
     nn::{
         AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Add, AnyLayer, AvgPool1d, AvgPool2d, AvgPool3d, BatchNorm, Celu,
         Checkpoint, ColumnsEmbedding, Concat, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
-        DepthwiseConv2d, Dropout, Elu, Embedding, Flatten, FlattenOrder, Gelu, GlobalAvgPool, GlobalMaxPool, Glu, GroupNorm,
-        Hardsigmoid, Hardswish, Hardtanh, InstanceNorm, Layer, LayerNorm, LayerSpec, LeakyRelu, Linear, LogSoftmax, Lstm,
-        MaxPool1d, MaxPool2d, MaxPool3d, Mish, Mode, Multiply, PRelu, Padding, Permute, Relu, Relu6, Repeat, Reshape, Residual,
-        RmsNorm, Scope, Select, Selu, Sequential, Sigmoid, Silu, Softmax, Softplus, Softsign, SpatialDropout2d, StateKind,
-        StateSpec, Tanh, Upsample, ZeroPad2d, checkpoint, custom_vjp_with_residuals, functional, layer_table,
+        DepthwiseConv2d, Dropout, Elu, Embedding, FeedForwardActivation, Flatten, FlattenOrder, Gelu, GlobalAvgPool,
+        GlobalMaxPool, Glu, GroupNorm, Gru, Hardsigmoid, Hardswish, Hardtanh, InstanceNorm, Layer, LayerNorm, LayerSpec,
+        LeakyRelu, Linear, LogSoftmax, Lstm, MaxPool1d, MaxPool2d, MaxPool3d, Mish, Mode, MultiHeadAttention, Multiply,
+        Nonlinearity, PRelu, Padding, Permute, PositionalEmbedding, Relu, Relu6, Repeat, Reshape, Residual, RmsNorm, Rnn, Scope,
+        Select, Selu, Sequential, Sigmoid, Silu, SinusoidalPositions, Softmax, Softplus, Softsign, SpatialDropout2d, StateKind,
+        StateSpec, Tanh, TransformerBlock, Upsample, ZeroPad2d, checkpoint, custom_vjp_with_residuals, functional, layer_table,
     },
     optim::{
         Adadelta, Adagrad, Adam, AdamW, Adamax, GradientDescent, Lion, NAdam, Optimizer, OptimizerSpec, RAdam, RmsProp, Sgd,

@@ -54,3 +54,9 @@ fn recurrent_network() {
         &["train.epochs=1", "data.sequence=12", "data.validation=0.88", "data.test=0.98", "layers.1.hidden_size=24"],
     );
 }
+
+#[test]
+fn transformer() {
+    let settings = ["train.epochs=1", "data.sequence=12", "data.validation=0.88", "data.test=0.98", "layers.1.max_len=12"];
+    same_everywhere("gpt-text.toml", &settings);
+}

@@ -31,7 +31,8 @@ impl Layer for Checkpoint {
         let interface = discover(layer, cx, x.ty());
         let random: Vec<Tensor<'g>> = cx.randomness().iter().flat_map(|r| [r.seed, r.step, r.offset]).collect();
         let state: Vec<Tensor<'g>> = interface.specs.iter().map(|spec| cx.adopt(spec)).collect();
-        let operands = [&[x], &random[..], &state].concat();
+        let padding: Vec<Tensor<'g>> = cx.padding_mask().into_iter().collect();
+        let operands = [&[x], &random[..], &state, &padding].concat();
         let mut record = None;
         let outputs = op::checkpoint(cx.builder(), "checkpoint", &operands, |b, inputs| {
             let (outputs, inner) = trace_body(layer, cx, b, inputs, random.len(), &interface);
@@ -57,12 +58,18 @@ fn trace_body<'b>(
     interface: &Interface,
 ) -> (Vec<Tensor<'b>>, ScopeRecord) {
     let names = interface.specs.iter().map(|s| s.name.clone());
-    let bound: HashMap<String, Tensor<'b>> = names.zip(inputs[1 + random..].iter().copied()).collect();
+    let (state, padding) = inputs[1 + random..].split_at(interface.specs.len());
+    let bound: HashMap<String, Tensor<'b>> = names.zip(state.iter().copied()).collect();
     let mut scope = Scope::body(outer, b).with_values(bound);
+    scope.set_padding_mask(padding.first().copied());
     if let [seed, step, offset] = inputs[1..1 + random] {
         scope = scope.with_randomness(Randomness { seed, step, offset, rows: outer.randomness().and_then(|r| r.rows) });
     }
-    let y = layer.forward(&mut scope, inputs[0]);
+    let mut y = layer.forward(&mut scope, inputs[0]);
+    if padding.is_empty() && scope.padding_mask().is_some() {
+        // Known only within the region: the layers that follow would silently do without.
+        y = b.fail("checkpoint", &[y.ty()], "an embedding with `mask` must stand before the checkpoint, not within".into());
+    }
     let updates: HashMap<String, Tensor<'b>> = scope.updates().into_iter().map(|(s, _, new)| (s.name, new)).collect();
     let mut outputs = vec![y];
     outputs.extend(interface.updates.iter().filter_map(|name| updates.get(name)));
@@ -77,6 +84,8 @@ fn discover(layer: &AnyLayer, cx: &Scope<'_>, x: Type) -> Interface {
     if cx.randomness().is_some() {
         scope = scope.with_randomness(crate::step::random_inputs(&b));
     }
+    let padding = cx.padding_mask().map(|mask| b.input("checkpoint padding", backprop_core::graph::Role::Data, mask.ty()));
+    scope.set_padding_mask(padding);
     layer.forward(&mut scope, input);
     let updates = scope.updates().into_iter().map(|(spec, ..)| spec.name).collect();
     let mut specs = scope.specs();

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 /// Rows of a table by index: `[..]` to `[.., embedding_dim]`. Parameter `weight` `[num_embeddings, embedding_dim]`.
 /// Indices are integers, or floating-point numbers, which are rounded (tables hold codes and measurements in one tensor); what is not
-/// finite gives NaN. An index outside the table takes the nearest row.
+/// finite gives NaN. An index outside the table takes the nearest row. For sequences of different lengths, filled up with a code of
+/// their own: `padding_idx` makes that row zeros, and `mask` lets the layers that follow leave those positions out
+/// ([`Scope::padding_mask`]).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Embedding {
@@ -16,12 +18,48 @@ pub struct Embedding {
     /// First values; PyTorch's standard normal unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<Init>,
+    /// Index whose row reads as zeros and gets no gradient: what fills short sequences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding_idx: Option<usize>,
+    /// Whether recurrent layers, attention and global pools that follow leave out the positions with `padding_idx`. Needs codes `[N, T]`.
+    #[serde(default)]
+    pub mask: bool,
 }
 
 impl Embedding {
     /// A table of rows.
     pub fn new(num_embeddings: usize, embedding_dim: usize) -> Embedding {
-        Embedding { num_embeddings, embedding_dim, init: None }
+        Embedding { num_embeddings, embedding_dim, init: None, padding_idx: None, mask: false }
+    }
+
+    /// Index whose row reads as zeros and gets no gradient.
+    pub fn padding_idx(mut self, index: usize) -> Embedding {
+        self.padding_idx = Some(index);
+        self
+    }
+
+    /// Whether layers that follow leave out the positions with `padding_idx`.
+    pub fn mask(mut self, mask: bool) -> Embedding {
+        self.mask = mask;
+        self
+    }
+
+    /// What is wrong with the options of padding for an input.
+    fn check_padding(&self, x: Tensor<'_>) -> Result<(), String> {
+        match self.padding_idx {
+            Some(index) if index >= self.num_embeddings => {
+                Err(format!("padding_idx = {index} is no row of {} num_embeddings", self.num_embeddings))
+            }
+            None if self.mask => Err("mask = true needs a padding_idx: which code is padding".into()),
+            _ if self.mask && x.rank() != 2 => Err("mask = true needs codes [N, T]".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which codes are padding, rounded and limited to the table as for reading it.
+    fn padding<'g>(&self, x: Tensor<'g>, index: usize) -> Tensor<'g> {
+        let codes = if x.dtype().is_int() { x } else { x.round_nearest_even() };
+        codes.clamp(codes.like(0.0), codes.like((self.num_embeddings - 1) as f64)).equal(index as f64)
     }
 
     /// First values of the table.
@@ -37,8 +75,18 @@ impl Layer for Embedding {
             let message = "num_embeddings and embedding_dim must be positive, and indices must be numbers";
             return cx.builder().fail("embedding", &[x.ty()], message.into());
         }
+        if let Err(message) = self.check_padding(x) {
+            return cx.builder().fail("embedding", &[x.ty()], message);
+        }
         let table = cx.param("weight", [self.num_embeddings, self.embedding_dim], &first_values(self.init.as_ref()));
-        look_up(table, x)
+        let rows = look_up(table, x);
+        let Some(index) = self.padding_idx else { return rows };
+        let padding = self.padding(x, index);
+        if self.mask {
+            cx.set_padding_mask(Some(padding));
+        }
+        let spread: Vec<usize> = (0..x.rank()).collect();
+        padding.broadcast_in_dim(rows.shape(), &spread).select(cx.builder().zeros(rows.ty()), rows)
     }
 }
 

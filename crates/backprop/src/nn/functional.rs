@@ -1,6 +1,9 @@
 //! Functions without parameters, stable, with derivatives of their own where that saves work or memory. At kinks the derivative is
 //! PyTorch's.
 
+pub(crate) use super::functional_attention::attention;
+pub use super::functional_attention::scaled_dot_product_attention;
+
 use super::custom_vjp_with_residuals;
 use backprop_core::{Shape, Tensor};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
@@ -254,4 +257,15 @@ pub fn glu<'g>(x: Tensor<'g>, dim: isize) -> Tensor<'g> {
 /// ln(1 + eˣ) without overflow.
 fn log1p_exp(x: Tensor<'_>) -> Tensor<'_> {
     x.relu() + log1p_exp_neg_abs(x)
+}
+
+/// Which positions of sequences of the given lengths `[N]` (integers) are padding: bool `[N, T]` of `length` positions.
+#[track_caller]
+pub fn padding_mask(lengths: Tensor<'_>, length: usize) -> Tensor<'_> {
+    let shape = [lengths.dim(0), length];
+    if lengths.rank() != 1 || !lengths.dtype().is_int() {
+        return lengths.builder().fail("padding_mask", &[lengths.ty()], "needs lengths [N], whole numbers".into());
+    }
+    let position = lengths.builder().iota(backprop_core::Type::new(lengths.dtype(), shape), 1);
+    position.greater_equal(lengths.broadcast_in_dim(shape, &[0]))
 }

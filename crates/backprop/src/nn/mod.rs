@@ -6,6 +6,7 @@
 mod activation;
 mod activation_options;
 mod arrange;
+mod attention;
 mod checkpoint;
 mod combine;
 mod container;
@@ -17,16 +18,20 @@ mod embedding;
 mod extent;
 mod flatten;
 pub mod functional;
+mod functional_attention;
 mod linear;
-mod lstm;
+mod mask;
 mod norm;
 mod norm_group;
 mod pool;
 mod pool_whole;
+mod position;
+mod recurrent;
 mod scope;
 mod spec;
 mod table;
 mod take;
+mod transformer;
 mod upsample;
 
 pub use activation::{
@@ -35,6 +40,7 @@ pub use activation::{
 };
 pub use activation_options::{Celu, Elu, Hardtanh, LeakyRelu, PRelu, Softplus};
 pub use arrange::{Edges, Permute, Reshape, ZeroPad2d};
+pub use attention::MultiHeadAttention;
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use combine::{Add, Concat, Multiply, Repeat};
 pub use container::{Residual, Sequential};
@@ -46,16 +52,18 @@ pub use embedding::{ColumnsEmbedding, Embedding, Widths};
 pub use extent::{Extent, NamedPadding, Padding};
 pub use flatten::{Flatten, FlattenOrder};
 pub use linear::Linear;
-pub use lstm::Lstm;
 pub use norm::{BatchNorm, LayerNorm};
 pub use norm_group::{GroupNorm, InstanceNorm, RmsNorm};
 pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};
 pub use pool_whole::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, GlobalAvgPool, GlobalMaxPool};
 pub(crate) use scope::ScopeRecord;
+pub use position::{PositionalEmbedding, SinusoidalPositions};
+pub use recurrent::{Gru, Lstm, LstmOutput, Nonlinearity, RecurrentOutput, Rnn};
 pub use scope::{Mode, Scope, StateKind, StateSpec};
 pub use spec::{AnyLayer, LayerSpec};
 pub use table::{LayerRow, layer_table};
 pub use take::Select;
+pub use transformer::{FeedForwardActivation, TransformerBlock};
 pub use upsample::{Upsample, UpsampleMode};
 
 use backprop_core::Tensor;
@@ -110,5 +118,7 @@ const fn spec_last() -> isize {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_sequence;
 #[cfg(test)]
 mod tests_spatial;

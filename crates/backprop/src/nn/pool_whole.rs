@@ -1,6 +1,7 @@
 use super::{
     Extent, Layer, Scope,
     extent::{by, spatial_input},
+    recurrent::keep_positions,
     take::take,
 };
 use backprop_core::{
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// Largest extent of an adaptive pool's result.
 const LARGEST: usize = 1 << 16;
 
-/// Mean over all spatial dimensions: `[N, spatial.., C]` to `[N, C]`.
+/// Mean over all spatial dimensions: `[N, spatial.., C]` to `[N, C]`. Of sequences `[N, T, C]` with a
+/// [padding mask](Scope::padding_mask), over the positions that are no padding; 0 where there are none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GlobalAvgPool {}
@@ -26,14 +28,16 @@ impl GlobalAvgPool {
 
 impl Layer for GlobalAvgPool {
     fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        match spatial(x) {
-            Ok(dims) => x.mean(&dims),
+        match spatial(x).and_then(|dims| Ok((dims, cx.keep_in_pool(x)?))) {
+            Ok((_, Some(keep))) => masked_mean(keep, x),
+            Ok((dims, None)) => x.mean(&dims),
             Err(message) => cx.builder().fail("global_avg_pool", &[x.ty()], message),
         }
     }
 }
 
-/// Largest value over all spatial dimensions: `[N, spatial.., C]` to `[N, C]`. Equal values share the gradient, as in PyTorch's `amax`.
+/// Largest value over all spatial dimensions: `[N, spatial.., C]` to `[N, C]`. Equal values share the gradient, as in PyTorch's `amax`. Of
+/// sequences `[N, T, C]` with a [padding mask](Scope::padding_mask), over the positions that are no padding; 0 where there are none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GlobalMaxPool {}
@@ -47,11 +51,27 @@ impl GlobalMaxPool {
 
 impl Layer for GlobalMaxPool {
     fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        match spatial(x) {
-            Ok(dims) => x.max(&dims),
+        match spatial(x).and_then(|dims| Ok((dims, cx.keep_in_pool(x)?))) {
+            Ok((_, Some(keep))) => masked_max(keep, x),
+            Ok((dims, None)) => x.max(&dims),
             Err(message) => cx.builder().fail("global_max_pool", &[x.ty()], message),
         }
     }
+}
+
+/// Mean over the positions of `[N, T, C]` where `keep` `[N, T]` is true.
+fn masked_mean<'g>(keep: Tensor<'g>, x: Tensor<'g>) -> Tensor<'g> {
+    let sum = keep_positions(keep, x).sum(&[1]);
+    let count = keep.convert(x.dtype()).sum(&[1]).maximum(1.0);
+    sum / count.broadcast_in_dim(sum.shape(), &[0])
+}
+
+/// Largest value over the positions of `[N, T, C]` where `keep` `[N, T]` is true.
+fn masked_max<'g>(keep: Tensor<'g>, x: Tensor<'g>) -> Tensor<'g> {
+    let lowest = x.builder().full(x.ty(), f64::NEG_INFINITY);
+    let largest = keep.broadcast_in_dim(x.shape(), &[0, 1]).select(x, lowest).max(&[1]);
+    let any = keep.convert(x.dtype()).max(&[1]).greater(0.0);
+    any.broadcast_in_dim(largest.shape(), &[0]).select(largest, x.builder().zeros(largest.ty()))
 }
 
 /// The spatial dimensions of an input, or why there are none.

@@ -62,6 +62,8 @@ pub struct Scope<'g> {
     rows: Vec<LayerRow>,
     /// State that is given instead of being an input, by full name.
     bound: HashMap<String, Tensor<'g>>,
+    /// Which positions are padding.
+    pub(super) padding: Option<Tensor<'g>>,
 }
 
 impl<'g> Scope<'g> {
@@ -78,6 +80,7 @@ impl<'g> Scope<'g> {
             draws: HashMap::new(),
             rows: Vec::new(),
             bound: HashMap::new(),
+            padding: None,
         }
     }
 

@@ -1,0 +1,29 @@
+//! Recurrent layers, attention, transformer blocks and positions, with and without padding: outputs and gradients, by the oracle and on
+//! the CPU.
+
+use crate::{
+    layers::{Engine, compare, evaluate},
+    store::{below, by_oracle, load, natively},
+};
+use backprop::prelude::*;
+
+fn check(engine: Engine) {
+    let (tensors, meta) = load("layers_sequence");
+    let cases = meta["cases"].as_object().unwrap();
+    for (name, description) in cases {
+        let layer: AnyLayer = serde_json::from_value(description["layer"].clone()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let case = below(&tensors, &format!("{name}/"));
+        compare(name, &case, &evaluate(&layer, Mode::Train, &case, engine), false);
+    }
+    assert_eq!(cases.len(), 66);
+}
+
+#[test]
+fn reference_gives_the_values_and_gradients_of_pytorch() {
+    check(by_oracle);
+}
+
+#[test]
+fn native_gives_the_values_and_gradients_of_pytorch() {
+    check(natively);
+}
