@@ -258,7 +258,7 @@ mod tests {
         let long = "a".repeat(150);
         let lines = aligned(&[row(["sample", "price", "kind"]), row([&long, "9.5", "x"]), row(["b", "10.5", "y"])]);
         assert!(lines.iter().all(|l| l.chars().count() <= WIDTH), "{lines:?}");
-        assert!(lines[1].contains("…   9.5  x") && lines[2].ends_with("10.5  y"), "{lines:?}");
+        assert!(lines[1].contains("…    9.5  x") && lines[2].ends_with("10.5  y"), "{lines:?}");
     }
 
     #[test]
