@@ -27,6 +27,51 @@ pub(crate) fn json(value: &impl Serialize) {
     }
 }
 
+/// The widest a table may be, in characters.
+const WIDTH: usize = 100;
+
+/// Columns of equal width, numbers to the right; cells are cut so that a line fits.
+pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let mut widths: Vec<usize> = (0..count).map(width).collect();
+    while widths.iter().sum::<usize>() + 2 * count > WIDTH {
+        // The widest column gives way until it is no wider than a short word.
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > 8 => *widest -= 1,
+            _ => break,
+        }
+    }
+    let number = |cell: &str| cell.trim_end_matches(" %").parse::<f64>().is_ok();
+    let numeric: Vec<bool> =
+        (0..count).map(|c| rows.len() > 1 && rows[1..].iter().all(|r| r.get(c).is_none_or(|cell| number(cell)))).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(c, cell)| {
+            let cell = cut(cell, widths[c]);
+            let width = widths[c];
+            if numeric[c] { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().chars().take(WIDTH).collect()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn cut(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width {
+        return cell.to_owned();
+    }
+    cell.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A measured number: four decimals, or as many digits where it is large or small.
+pub(crate) fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => format!("{value:.1}"),
+        size if size != 0.0 && size < 0.001 => format!("{value:.2e}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
 /// A number with separators: `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -63,6 +108,15 @@ fn scaled(mut number: f64, base: f64, units: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_fit_and_numbers_stand_to_the_right() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let long = "a".repeat(150);
+        let lines = aligned(&[row(["sample", "price", "kind"]), row([&long, "9.5", "x"]), row(["b", "10.5", "y"])]);
+        assert!(lines.iter().all(|l| l.chars().count() <= WIDTH), "{lines:?}");
+        assert!(lines[1].contains("…    9.5  x") && lines[2].ends_with("10.5  y"), "{lines:?}");
+    }
 
     #[test]
     fn numbers_read_well() {

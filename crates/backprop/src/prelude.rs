@@ -2,8 +2,14 @@
 
 pub use crate::{
     init::Init,
-    loss::{BceWithLogits, CrossEntropy, Loss, LossSpec, Mse, Weighted},
-    metrics::{Accuracy, MeanSquaredError, Metric, MetricSpec},
+    loss::{
+        BceWithLogits, ClassWeights, CrossEntropy, Focal, Huber, KlDiv, L1, LogCosh, Loss, LossSpec, Mse, Nll, PoissonNll,
+        Quantile, SmoothL1, Weighted,
+    },
+    metrics::{
+        Accuracy, ConfusionMatrix, F1, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, Metric, MetricSpec,
+        Perplexity, Precision, R2, Recall, RocAuc, RootMeanSquaredError, TopK,
+    },
     nn::{
         AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Add, AnyLayer, AvgPool1d, AvgPool2d, AvgPool3d, BatchNorm, Celu,
         Checkpoint, ColumnsEmbedding, Concat, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,

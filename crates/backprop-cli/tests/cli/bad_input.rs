@@ -128,6 +128,26 @@ fn what_watches_a_validation_that_is_not_there() {
 }
 
 #[test]
+fn losses_and_metrics_that_do_not_fit() {
+    let metrics = |name: &str, tables: &str| refuses_change(name, "[optimizer]", &format!("{tables}\n[optimizer]"));
+    metrics("metric_unknown", "[[metrics]]\ntype = \"acuracy\"");
+    metrics("metric_twice", "[[metrics]]\ntype = \"accuracy\"\n[[metrics]]\ntype = \"accuracy\"");
+    metrics("metric_of_numbers", "[[metrics]]\ntype = \"rmse\"");
+    metrics("metric_k_too_large", "[[metrics]]\ntype = \"top_k\"\nk = 9");
+    metrics("metric_k_zero", "[[metrics]]\ntype = \"top_k\"\nk = 0");
+    metrics("metrics_no_list", "[metrics]\ntype = \"accuracy\"");
+    let loss = |name: &str, to: &str| refuses_change(name, "type = \"cross_entropy\"", to);
+    loss("loss_weights_count", "type = \"cross_entropy\"\nweight = [1.0, 2.0]");
+    loss("loss_weights_negative", "type = \"cross_entropy\"\nweight = [1.0, -2.0, 1.0]");
+    loss("loss_weights_word", "type = \"cross_entropy\"\nweight = \"even\"");
+    loss("loss_bce_three_classes", "type = \"bce_with_logits\"");
+    loss("loss_of_numbers", "type = \"l1\"");
+    loss("loss_quantile_range", "type = \"quantile\"\nq = 1.0");
+    loss("loss_delta_zero", "type = \"huber\"\ndelta = 0.0");
+    loss("loss_of_log_probabilities", "type = \"kl_div\"");
+}
+
+#[test]
 fn networks_larger_than_the_machine() {
     refuses_change("larger_than_any_memory", "out_features = 8", "out_features = 4000000000000000000");
     let place = Workplace::new();

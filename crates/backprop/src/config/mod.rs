@@ -38,7 +38,7 @@ pub use schema::json_schema;
 pub use tables::{DataConfig, DataOptions, OptimizerConfig, TrainConfig};
 pub use time::Time;
 
-use crate::{loss::LossSpec, nn::LayerSpec, optim::OptimizerSpec, schedule::Schedule};
+use crate::{loss::LossSpec, metrics::MetricSpec, nn::LayerSpec, optim::OptimizerSpec, schedule::Schedule};
 use backprop_data::Source;
 use decode::{decode, missing, unknown_key};
 use document::{Document, Found, Path, Step};
@@ -57,6 +57,10 @@ pub struct Config {
     pub layers: Vec<LayerSpec>,
     /// What is minimised.
     pub loss: LossSpec,
+    /// What is reported beside the loss; the first is the one that the best epoch is chosen by. By default what suits the target:
+    /// accuracy, of text also perplexity; for numbers rmse, mae and r2; for an autoencoder mse.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricSpec>,
     /// How parameters follow their gradients.
     pub optimizer: OptimizerConfig,
     /// How the rates change during training.
@@ -71,13 +75,13 @@ pub struct Config {
 /// Version of the format of configurations. Those of every earlier version can be read; a later one is refused.
 pub const FORMAT: u32 = 1;
 
-const SECTIONS: [&str; 7] = ["format", "data", "layers", "loss", "optimizer", "schedule", "train"];
+const SECTIONS: [&str; 8] = ["format", "data", "layers", "loss", "metrics", "optimizer", "schedule", "train"];
 
 impl Config {
     /// A configuration made in Rust, with the default schedule and training.
     pub fn new(data: DataConfig, layers: Vec<LayerSpec>, loss: LossSpec, optimizer: impl Into<OptimizerConfig>) -> Config {
         let (schedule, train, optimizer) = (Schedule::default(), TrainConfig::default(), optimizer.into());
-        Config { format: FORMAT, data, layers, loss, optimizer, schedule, train, document: None }
+        Config { format: FORMAT, data, layers, loss, metrics: Vec::new(), optimizer, schedule, train, document: None }
     }
 
     /// Reads a file. Relative paths in it are taken from its folder. `overrides` are `key=value`, as `train.epochs=5`.
@@ -108,6 +112,7 @@ impl Config {
             data: data(&document)?,
             layers: layers(&document)?,
             loss: section(&document, "loss")?,
+            metrics: metrics(&document)?,
             optimizer: optimizer(&document)?,
             schedule: optional(&document, "schedule")?,
             train: optional(&document, "train")?,
@@ -214,6 +219,21 @@ fn optimizer(document: &Document) -> Result<OptimizerConfig, ConfigError> {
         Some(other) => decode(document, &path.child(key), other, &[])?,
     };
     Ok(OptimizerConfig { rule: decode(document, &path, own.into(), &[key])?, groups })
+}
+
+/// `[[metrics]]`, one by one.
+fn metrics(document: &Document) -> Result<Vec<MetricSpec>, ConfigError> {
+    let path = Path::key("metrics");
+    match document.tree.get("metrics") {
+        None => Ok(Vec::new()),
+        Some(Value::Array(items)) => {
+            items.iter().enumerate().map(|(i, item)| decode(document, &path.join(Step::Index(i)), item.clone(), &[])).collect()
+        }
+        Some(_) => Err(ConfigError::new("metrics are a list; write [[metrics]] with two brackets before each of them")
+            .key("metrics")
+            .at(document.place(&path, true))
+            .label("no list")),
+    }
 }
 
 /// `[[layers]]`, one by one: an error concerns one of them.

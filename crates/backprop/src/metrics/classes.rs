@@ -30,11 +30,10 @@ impl Metric for Accuracy {
     }
 
     fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Vec<Tensor<'g>> {
-        let shape = output.shape();
-        if shape.is_empty() || shape[..shape.len() - 1] != target.shape()[..] || !target.dtype().is_int() {
-            let message = "needs outputs [.., classes] and one class index for each position [..]";
-            return vec![output.builder().fail("accuracy", &[output.ty(), target.ty()], message.into())];
+        if let Some(failed) = class_complaint("accuracy", output, target) {
+            return vec![failed];
         }
+        let shape = output.shape();
         let dims: Vec<usize> = (0..target.rank()).collect();
         let chosen = output.arg_max(shape.len() - 1).1.convert(target.dtype());
         let counted = target.not_equal(f64::from(self.ignore_index));
@@ -45,6 +44,17 @@ impl Metric for Accuracy {
     fn value(&self, sums: &[f64]) -> f64 {
         ratio(sums)
     }
+}
+
+/// An error of the graph if these are not outputs `[.., classes]` and a class for each position.
+#[track_caller]
+pub(super) fn class_complaint<'g>(metric: &str, output: Tensor<'g>, target: Tensor<'g>) -> Option<Tensor<'g>> {
+    let shape = output.shape();
+    if !shape.is_empty() && shape[..shape.len() - 1] == target.shape()[..] && target.dtype().is_int() {
+        return None;
+    }
+    let message = "needs outputs [.., classes] and one class index for each position [..]";
+    Some(output.builder().fail(metric, &[output.ty(), target.ty()], message.into()))
 }
 
 /// The first sum divided by the second; NaN if nothing was added.

@@ -7,10 +7,16 @@
 //! otherwise.
 
 mod classes;
+mod confusion;
 mod numbers;
+mod ranking;
+#[cfg(test)]
+mod tests;
 
 pub use classes::Accuracy;
-pub use numbers::MeanSquaredError;
+pub use confusion::{Average, ConfusionMatrix, F1, Precision, Recall};
+pub use numbers::{MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, R2, RootMeanSquaredError};
+pub use ranking::{Perplexity, RocAuc, TopK};
 
 use backprop_core::{Graph, Tensor};
 use serde::{Deserialize, Serialize};
@@ -93,26 +99,42 @@ pub fn sum_ranges(metrics: &[Arc<dyn Metric>], graph: &Graph) -> Vec<Range<usize
 /// What the names of the outputs of all metrics start with.
 pub(crate) const OUTPUT: &str = "metric/";
 
-/// The library's metrics, told apart by `type` in TOML.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum MetricSpec {
-    /// [`Accuracy`]
-    Accuracy(Accuracy),
-    /// [`MeanSquaredError`]
-    Mse(MeanSquaredError),
+macro_rules! metrics {
+    ($($variant:ident($metric:ident, $name:literal)),* $(,)?) => {
+        /// The library's metrics, told apart by `type` in TOML.
+        #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+        #[serde(tag = "type", rename_all = "snake_case")]
+        pub enum MetricSpec {
+            $(#[expect(missing_docs, reason = "the type's own words stand in the reference")] #[serde(rename = $name)] $variant($metric),)*
+        }
+
+        impl MetricSpec {
+            /// Names that can stand as `type` in TOML.
+            pub const TYPES: &[&str] = &[$($name),*];
+
+            fn get(&self) -> &dyn Metric {
+                match self {
+                    $(MetricSpec::$variant(metric) => metric,)*
+                }
+            }
+        }
+    };
 }
 
-impl MetricSpec {
-    /// Names that can stand as `type` in TOML.
-    pub const TYPES: &[&str] = &["accuracy", "mse"];
-
-    fn get(&self) -> &dyn Metric {
-        match self {
-            MetricSpec::Accuracy(metric) => metric,
-            MetricSpec::Mse(metric) => metric,
-        }
-    }
+metrics! {
+    Accuracy(Accuracy, "accuracy"),
+    TopK(TopK, "top_k"),
+    Precision(Precision, "precision"),
+    Recall(Recall, "recall"),
+    F1(F1, "f1"),
+    ConfusionMatrix(ConfusionMatrix, "confusion_matrix"),
+    RocAuc(RocAuc, "roc_auc"),
+    Perplexity(Perplexity, "perplexity"),
+    Mse(MeanSquaredError, "mse"),
+    Rmse(RootMeanSquaredError, "rmse"),
+    Mae(MeanAbsoluteError, "mae"),
+    Mape(MeanAbsolutePercentageError, "mape"),
+    R2(R2, "r2"),
 }
 
 impl Metric for MetricSpec {

@@ -12,7 +12,7 @@ mod tests;
 pub use groups::{Group, Groups};
 pub use parameter_group::{ParameterGroup, Patterns};
 pub(crate) use standard::GROUPS;
-pub use standard::{BatchSpec, Step, TracedStep};
+pub use standard::{BatchSpec, Step, TracedStep, Unit};
 pub use trace::{StepTrace, TracedGraph, Update, initial_state, trace_step};
 
 use backprop_core::{Builder, DType, Type, graph::Role, random::Randomness};

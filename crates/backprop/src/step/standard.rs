@@ -47,6 +47,7 @@ pub struct Step {
     model: Arc<dyn Layer>,
     loss: Arc<dyn Loss>,
     metrics: Vec<Arc<dyn Metric>>,
+    unit: Option<Unit>,
     /// How parameters of no group are updated.
     base: Group,
     parameter_groups: Vec<ParameterGroup>,
@@ -65,6 +66,7 @@ impl Step {
             model: Arc::new(model),
             loss: Arc::new(loss),
             metrics: Vec::new(),
+            unit: None,
             groups: Groups(vec![base.clone()]),
             base,
             parameter_groups: Vec::new(),
@@ -76,6 +78,12 @@ impl Step {
     /// Adds a metric.
     pub fn metric(mut self, metric: impl Metric + 'static) -> Step {
         self.metrics.push(Arc::new(metric));
+        self
+    }
+
+    /// Metrics of numbers compare in the unit of the data: how outputs and targets come back to it.
+    pub fn unit(mut self, unit: Unit) -> Step {
+        self.unit = Some(unit);
         self
     }
 
@@ -270,6 +278,11 @@ impl Step {
             let loss = self.loss.forward(output, y);
             (loss, (!self.metrics.is_empty()).then(|| self.loss.prediction(output.stop_gradient())))
         };
+        let (prediction, y) = match (prediction, &self.unit) {
+            (Some(p), _) if y.dtype().is_int() => (Some(two_classes(p, y)), y),
+            (Some(p), Some(unit)) if p.ty() == y.ty() => (Some(unit.restore(p)), unit.restore(y)),
+            (p, _) => (p, y),
+        };
         let mut metrics = Vec::new();
         for (i, metric) in self.metrics.iter().enumerate() {
             let (_scope, Some(prediction)) = (b.scope(&format!("metrics.{i}")), prediction) else { continue };
@@ -286,6 +299,44 @@ impl Step {
         for (name, sum) in &measured.metrics {
             t.output(name.clone(), if sum.dtype() == DType::F64 { *sum } else { sum.convert(DType::F32) });
         }
+    }
+}
+
+/// Scores of two classes where the model gives one for each target, of the second: the first has 0.
+fn two_classes<'g>(prediction: Tensor<'g>, target: Tensor<'g>) -> Tensor<'g> {
+    if prediction.shape().elements() != target.shape().elements() {
+        return prediction;
+    }
+    let second = prediction.reshape([&target.shape()[..], &[1]].concat());
+    (second * 0.0).concatenate(&[second], target.rank())
+}
+
+/// From the scale that a network is trained on back to the unit of the data: `value / factor + shift`, then e to it if the logarithm was
+/// scaled. Factors and shifts go round over the elements of a row.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Unit {
+    /// Added after the division.
+    pub shift: Vec<f32>,
+    /// What values were multiplied by.
+    pub factor: Vec<f32>,
+    /// Whether the logarithm was scaled.
+    pub log: bool,
+}
+
+impl Unit {
+    /// A tensor `[N, …]` of scaled values in the unit of the data.
+    fn restore<'g>(&self, scaled: Tensor<'g>) -> Tensor<'g> {
+        let row = &scaled.shape()[1..];
+        let along = |values: &[f32]| {
+            let elements = row.iter().product::<usize>();
+            let all: Vec<f64> = values.iter().copied().cycle().take(elements).map(f64::from).collect();
+            let constant = HostTensor::from_f64(scaled.dtype(), row, &all).ok()?;
+            let dims: Vec<usize> = (1..scaled.rank()).collect();
+            Some(scaled.builder().constant(constant).broadcast_in_dim(scaled.shape(), &dims))
+        };
+        let (Some(factor), Some(shift)) = (along(&self.factor), along(&self.shift)) else { return scaled };
+        let value = scaled / factor + shift;
+        if self.log { value.exp() } else { value }
     }
 }
 

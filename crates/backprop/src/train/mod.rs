@@ -24,7 +24,7 @@ use crate::{
     config::{Config, Time},
     events::Score,
     loss::{Loss, LossSpec},
-    metrics::{Accuracy, MeanSquaredError},
+    metrics::Metric,
     nn::{Mode, Sequential, StateKind, StateSpec, layer_table},
     optim::Optimizer,
     run::Run,
@@ -87,10 +87,14 @@ impl<'b> Trainer<'b> {
             group.validate().map_err(|e| config.error_at(&format!("{GROUPS}{i}.match"), e))?;
         }
         config.schedule.validate().map_err(|e| config.error_at("schedule", e))?;
+        check_metrics(&config)?;
         let mut task = Task::load(&config)?;
+        let mut config = config;
+        config.loss = task.balanced(&config)?.unwrap_or(config.loss);
+        let config = config;
         check_validation(&config, &task)?;
         check_parts(&config, &task)?;
-        let step = step_of(&config);
+        let step = step_of(&config, &task);
         fit_output(&config, &mut task)?;
         let loader = Loader::new(Arc::clone(task.feed()), loader_threads(&config, &task));
         let spec = task.batch_spec(task.batch_size());
@@ -335,7 +339,7 @@ fn find(list: &mut [(usize, Compiled)], rows: usize) -> Result<&mut Compiled, Tr
 }
 
 /// The step of a configuration.
-fn step_of(config: &Config) -> Step {
+fn step_of(config: &Config, task: &Task) -> Step {
     let model = Sequential::from(config.layers.clone());
     let train = &config.train;
     let mut step = Step::new(model, config.loss.clone(), config.optimizer.rule).schedule(config.schedule.clone());
@@ -343,11 +347,21 @@ fn step_of(config: &Config) -> Step {
     step = train.clip_norm.into_iter().fold(step, Step::clip_norm);
     step = train.clip_value.into_iter().fold(step, Step::clip_value);
     step = train.ema.into_iter().fold(step, Step::ema).accumulate(train.accumulate);
-    match &config.loss {
-        LossSpec::CrossEntropy(loss) => step.metric(Accuracy { ignore_index: loss.ignore_index }),
-        LossSpec::Mse(_) => step.metric(MeanSquaredError {}),
-        LossSpec::BceWithLogits(_) => step,
+    step = task.metrics(config).into_iter().fold(step, Step::metric);
+    task.unit().into_iter().fold(step, Step::unit)
+}
+
+/// Each metric once: their sums are told apart by their names.
+fn check_metrics(config: &Config) -> Result<(), TrainError> {
+    for (i, metric) in config.metrics.iter().enumerate() {
+        let said = if config.metrics[..i].iter().any(|m| m.name() == metric.name()) {
+            Err(format!("`{}` is among the metrics already; leave one of them out", metric.name()))
+        } else {
+            metric.validate()
+        };
+        said.map_err(|e| config.error_at(&format!("metrics.{i}"), e))?;
     }
+    Ok(())
 }
 
 /// What watches the validation needs one.
@@ -392,7 +406,7 @@ pub(crate) fn located(config: &Config, error: Error) -> TrainError {
     match graph.path.as_str() {
         "" => config.error_at("layers", message).into(),
         "loss" => config.error_at("loss", message).into(),
-        metric if metric.starts_with("metrics.") => config.error_at(&format!("train.{metric}"), message).into(),
+        metric if metric.starts_with("metrics.") => config.error_at(metric, message).into(),
         group if group.starts_with(GROUPS) => config.error_at(&format!("{group}.match"), graph.message).into(),
         layer => config.error_at_layer(layer, message).into(),
     }
@@ -407,7 +421,12 @@ fn fit_output(config: &Config, task: &mut Task) -> Result<(), TrainError> {
     task.shape_targets_as(last.output.shape.get(1..).unwrap_or_default());
     let outputs = last.output.shape.last().copied().unwrap_or(0);
     match (task.classes(), &config.loss) {
-        (Some(classes), LossSpec::CrossEntropy(_)) if outputs < classes => {
+        (Some(classes), LossSpec::BceWithLogits(_)) if classes != 2 => {
+            let message =
+                format!("tells two classes apart, but the data have {classes}; use cross_entropy and one output for each");
+            Err(config.error_at("loss", message).into())
+        }
+        (Some(classes), LossSpec::CrossEntropy(_) | LossSpec::Nll(_) | LossSpec::Focal(_)) if outputs < classes => {
             let message = format!(
                 "the network gives {outputs} outputs, but the data have {classes} classes; the last layer must give one output for each"
             );

@@ -1,11 +1,13 @@
 use super::{TrainError, feed::Feed};
 use crate::{
     config::{Config, DataOptions},
+    loss::{Balance, ClassWeights, CrossEntropy, Focal, LossSpec, Nll, default_ignore_index},
+    metrics::{Accuracy, MetricSpec, Perplexity},
     nn::{AnyLayer, LayerSpec},
     optim::OptimizerSpec,
-    step::BatchSpec,
+    step::{BatchSpec, Unit},
 };
-use backprop_data::{Column, Kind, LoadOptions, Loaded, coding::Coding};
+use backprop_data::{Column, Kind, LoadOptions, Loaded, Scale, coding::Coding, coding::TargetCoding};
 use std::{path::Path, sync::Arc};
 
 /// A part of the data.
@@ -79,6 +81,63 @@ impl Task {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The metrics of a configuration, or those that suit the target.
+    pub(super) fn metrics(&self, config: &Config) -> Vec<MetricSpec> {
+        if !config.metrics.is_empty() {
+            return config.metrics.clone();
+        }
+        let ignore_index = match &config.loss {
+            LossSpec::CrossEntropy(CrossEntropy { ignore_index, .. })
+            | LossSpec::Nll(Nll { ignore_index, .. })
+            | LossSpec::Focal(Focal { ignore_index, .. }) => *ignore_index,
+            _ => default_ignore_index(),
+        };
+        let accuracy = MetricSpec::Accuracy(Accuracy { ignore_index });
+        match &self.coding.target {
+            TargetCoding::Class { .. } => vec![accuracy],
+            TargetCoding::Token { .. } => vec![accuracy, MetricSpec::Perplexity(Perplexity { ignore_index })],
+            TargetCoding::Number { .. } => {
+                vec![
+                    MetricSpec::Rmse(Default::default()),
+                    MetricSpec::Mae(Default::default()),
+                    MetricSpec::R2(Default::default()),
+                ]
+            }
+            TargetCoding::Input if matches!(config.loss, LossSpec::Mse(_)) => vec![MetricSpec::Mse(Default::default())],
+            TargetCoding::Input => Vec::new(),
+        }
+    }
+
+    /// How scaled targets come back to the unit of the data; `None` where they are not scaled.
+    pub(super) fn unit(&self) -> Option<Unit> {
+        match &self.coding.target {
+            TargetCoding::Number { scale, log, .. } if *log || *scale != Scale::identity() => {
+                Some(Unit { shift: scale.shift().to_vec(), factor: scale.factor().to_vec(), log: *log })
+            }
+            _ => None,
+        }
+    }
+
+    /// The loss of a configuration with the weights that balance the classes of the training part, if it asks for such.
+    pub(super) fn balanced(&self, config: &Config) -> Result<Option<LossSpec>, TrainError> {
+        let LossSpec::CrossEntropy(loss) = &config.loss else { return Ok(None) };
+        if !matches!(loss.weight, Some(ClassWeights::By(Balance::Balanced))) {
+            return Ok(None);
+        }
+        let Kind::Class(classes) = &self.column(self.feed.target).kind else {
+            let message = "only classes can be balanced, and this target is not one class per row; leave `weight` out";
+            return Err(config.error_at("loss.weight", message).into());
+        };
+        let (mut counts, mut labels) = (vec![0; classes.count()], [0; 1024]);
+        let rows: Vec<usize> = (0..self.rows(Part::Train)).collect();
+        for run in rows.chunks(labels.len()) {
+            let labels = &mut labels[..run.len()];
+            self.feed.parts.train.fill_i32(self.feed.target, run, labels)?;
+            labels.iter().for_each(|&label| counts[label as usize] += 1);
+        }
+        Ok(Some(LossSpec::CrossEntropy(CrossEntropy { weight: Some(ClassWeights::balancing(&counts)), ..loss.clone() })))
     }
 
     /// How raw input becomes what the network reads, and its output what people read.

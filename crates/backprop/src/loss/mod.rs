@@ -1,6 +1,12 @@
 //! Losses: each gives a sum and the weight it stands for; only the training step divides. Accumulation, ignored positions and a
 //! smaller last batch are then exact.
 
+mod likelihood;
+mod numbers;
+
+pub use likelihood::{Focal, KlDiv, Nll};
+pub use numbers::{Huber, L1, LogCosh, PoissonNll, Quantile, SmoothL1};
+
 use crate::nn::{
     custom_vjp_with_residuals,
     functional::{log1p_exp_neg_abs, spread},
@@ -46,27 +52,42 @@ pub trait Loss: Debug + Send + Sync {
     }
 }
 
-/// The library's losses, told apart by `type` in TOML.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "a loss is documented at its type, which the schema then quotes")]
-pub enum LossSpec {
-    CrossEntropy(CrossEntropy),
-    Mse(Mse),
-    BceWithLogits(BceWithLogits),
+macro_rules! losses {
+    ($($loss:ident($name:literal)),* $(,)?) => {
+        /// The library's losses, told apart by `type` in TOML.
+        #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+        #[serde(tag = "type", rename_all = "snake_case")]
+        #[expect(missing_docs, reason = "a loss is documented at its type, which the schema then quotes")]
+        pub enum LossSpec {
+            $(#[serde(rename = $name)] $loss($loss),)*
+        }
+
+        impl LossSpec {
+            /// Names that can stand as `type` in TOML.
+            pub const TYPES: &[&str] = &[$($name),*];
+
+            fn get(&self) -> &dyn Loss {
+                match self {
+                    $(LossSpec::$loss(loss) => loss,)*
+                }
+            }
+        }
+    };
 }
 
-impl LossSpec {
-    /// Names that can stand as `type` in TOML.
-    pub const TYPES: &[&str] = &["cross_entropy", "mse", "bce_with_logits"];
-
-    fn get(&self) -> &dyn Loss {
-        match self {
-            LossSpec::CrossEntropy(loss) => loss,
-            LossSpec::Mse(loss) => loss,
-            LossSpec::BceWithLogits(loss) => loss,
-        }
-    }
+losses! {
+    CrossEntropy("cross_entropy"),
+    Nll("nll"),
+    Focal("focal"),
+    BceWithLogits("bce_with_logits"),
+    KlDiv("kl_div"),
+    Mse("mse"),
+    L1("l1"),
+    Huber("huber"),
+    SmoothL1("smooth_l1"),
+    LogCosh("log_cosh"),
+    Quantile("quantile"),
+    PoissonNll("poisson_nll"),
 }
 
 impl Loss for LossSpec {
@@ -92,9 +113,53 @@ pub struct CrossEntropy {
     /// Share of the target that is spread evenly over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Weight of each class; all 1 unless given.
+    /// Weight of each class, or `"balanced"`; all 1 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<Vec<f64>>,
+    pub weight: Option<ClassWeights>,
+}
+
+/// Weights of classes.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(untagged, expecting = "must be a list with one weight for each class, or \"balanced\"")]
+pub enum ClassWeights {
+    /// One for each class.
+    Given(Vec<f64>),
+    /// By how rare a class is.
+    By(Balance),
+}
+
+/// How class weights follow from the data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// n / (classes · n_c) for n rows of the training part, n_c of them of class c, so that every class weighs the same (scikit-learn's
+    /// formula). The configuration of the run has the numbers.
+    Balanced,
+}
+
+impl ClassWeights {
+    /// The weights that balance classes of these sizes. A class that does not occur weighs 1.
+    pub fn balancing(counts: &[usize]) -> ClassWeights {
+        let (rows, classes) = (counts.iter().sum::<usize>() as f64, counts.len() as f64);
+        let weight = |&n: &usize| if n == 0 { 1.0 } else { rows / (classes * n as f64) };
+        ClassWeights::Given(counts.iter().map(weight).collect())
+    }
+
+    /// The numbers, where they are known.
+    fn given(&self) -> Option<&[f64]> {
+        match self {
+            ClassWeights::Given(weights) => Some(weights),
+            ClassWeights::By(Balance::Balanced) => None,
+        }
+    }
+}
+
+/// What is wrong with weights of classes, if anything.
+fn check_class_weights(weights: Option<&[f64]>) -> Result<(), String> {
+    match weights.into_iter().flatten().find(|w| !w.is_finite() || **w < 0.0) {
+        Some(w) => Err(format!("class weights must be finite and not negative, got {w}")),
+        None => Ok(()),
+    }
 }
 
 /// PyTorch's.
@@ -128,8 +193,13 @@ impl CrossEntropy {
 
     /// Weight of each class.
     pub fn weight(mut self, weight: impl Into<Vec<f64>>) -> CrossEntropy {
-        self.weight = Some(weight.into());
+        self.weight = Some(ClassWeights::Given(weight.into()));
         self
+    }
+
+    /// The weights that are known.
+    fn weights(&self) -> Option<&[f64]> {
+        self.weight.as_ref().and_then(ClassWeights::given)
     }
 
     /// What is wrong with the operands, if anything.
@@ -141,7 +211,7 @@ impl CrossEntropy {
         if !matches!(target.dtype(), DType::I32 | DType::I64) {
             return Some("needs class indices of type i32; for numbers as targets use mse or bce_with_logits".into());
         }
-        match &self.weight {
+        match self.weights() {
             Some(w) if w.len() != l[l.len() - 1] => Some(format!("{} class weights for {} classes", w.len(), l[l.len() - 1])),
             _ => None,
         }
@@ -159,7 +229,7 @@ impl CrossEntropy {
         let one = b.full(Type::new(logits.dtype(), &shape[..1]), 1.0);
         let known = target.greater_equal(0.0) & target.less(classes as f64);
         let counts = target.not_equal(f64::from(self.ignore_index)).select(known.select(one, one * f64::NAN), one * 0.0);
-        let class_weights = self.weight.as_ref().and_then(|w| HostTensor::from_f64(logits.dtype(), [classes], w).ok());
+        let class_weights = self.weights().and_then(|w| HostTensor::from_f64(logits.dtype(), [classes], w).ok());
         let Some(class_weights) = class_weights else { return (share * spread(counts, &shape, &[1]), counts) };
         let class_weights = b.constant(class_weights).broadcast_to(&shape);
         let own = here.select(class_weights, full(0.0)).sum(&[1]);
@@ -203,10 +273,7 @@ impl Loss for CrossEntropy {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(format!("label_smoothing must be in [0, 1], got {}", self.label_smoothing));
         }
-        match self.weight.iter().flatten().find(|w| !w.is_finite() || **w < 0.0) {
-            Some(w) => Err(format!("class weights must be finite and not negative, got {w}")),
-            None => Ok(()),
-        }
+        check_class_weights(self.weights())
     }
 }
 
@@ -232,7 +299,8 @@ impl Loss for Mse {
     }
 }
 
-/// Binary cross-entropy of logits against probabilities of the same shape; the weight is the number of elements.
+/// Binary cross-entropy of logits against probabilities of the same shape, or one logit per row, of the second of two classes, against
+/// the class 0 or 1; the weight is the number of elements.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BceWithLogits {
@@ -257,6 +325,14 @@ impl BceWithLogits {
 impl Loss for BceWithLogits {
     /// With softplus(x) = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|): (1 − y)·x + (1 + (w − 1)·y)·softplus(−x).
     fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g> {
+        let one_each = target.dtype().is_int() && target.shape().elements() == output.shape().elements();
+        // Another class than 0 and 1 makes the loss NaN, so that no update is made.
+        let target = if one_each {
+            let class = target.convert(output.dtype()).reshape(output.shape());
+            (class.equal(0.0) | class.equal(1.0)).select(class, class * 0.0 + f64::NAN)
+        } else {
+            target
+        };
         if let Some(failed) = same_type("bce_with_logits", output, target) {
             return failed;
         }
@@ -294,11 +370,15 @@ fn softplus_of_negative(x: Tensor<'_>) -> Tensor<'_> {
 
 /// An error of the graph if output and target differ in type.
 #[track_caller]
-fn same_type<'g>(loss: &str, output: Tensor<'g>, target: Tensor<'g>) -> Option<Weighted<'g>> {
+pub(crate) fn same_type<'g>(loss: &str, output: Tensor<'g>, target: Tensor<'g>) -> Option<Weighted<'g>> {
     if output.ty() == target.ty() && output.dtype().is_float() {
         return None;
     }
-    let message = "output and target must be of one floating-point type and shape";
+    let message = if target.dtype().is_int() {
+        "needs numbers as targets, but these are classes; take one for classes, such as cross_entropy or accuracy"
+    } else {
+        "output and target must be of one floating-point type and shape"
+    };
     let stand_in = output.builder().fail(loss, &[output.ty(), target.ty()], message.into());
     Some(Weighted { sum: stand_in, weight: stand_in })
 }
