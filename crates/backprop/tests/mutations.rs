@@ -1,10 +1,13 @@
-//! Mutated configurations: each is refused with a message or can be trained on; none panics, none hangs.
+//! Mutated configurations and runs: each is refused with a message or can be used; none panics, none hangs.
 //!
 //! `BACKPROP_MUTATION_SECONDS` says how long to search (default 5); `BACKPROP_MUTATION_SEED` where to begin. A failure prints the case.
 
 use backprop::{
     config::Config,
     core::{Isa, exec::native::Native},
+    data::coding::RawInput,
+    model::Model,
+    run::Run,
     train::Trainer,
 };
 
@@ -23,7 +26,7 @@ use toml::{Table, Value};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A run on few rows, so that each case is quick.
-const SMALL: [&str; 3] = [
+const SMALL: [&str; 4] = [
     r#"
 [data]
 source = "images"
@@ -131,6 +134,70 @@ type = "mse"
 type = "gradient_descent"
 learning_rate = 0.1
 "#,
+    r#"
+[data]
+source = "images"
+rows = 40
+height = 6
+width = 8
+channels = 1
+classes = 2
+[data.augment]
+flip = "horizontal"
+crop = 1
+erase = 0.5
+[[layers]]
+type = "reshape"
+shape = [6, 8]
+[[layers]]
+type = "positional_embedding"
+max_len = 6
+[[layers]]
+type = "transformer_block"
+num_heads = 2
+dim_feedforward = 12
+causal = true
+[[layers]]
+type = "multi_head_attention"
+num_heads = 4
+[[layers]]
+type = "gru"
+hidden_size = 3
+bidirectional = true
+last_step = true
+[[layers]]
+type = "linear"
+out_features = 1
+[loss]
+type = "bce_with_logits"
+[[metrics]]
+type = "roc_auc"
+[[metrics]]
+type = "top_k"
+k = 2
+[optimizer]
+type = "nadam"
+learning_rate = 0.01
+[[optimizer.groups]]
+match = ["*.bias", "layers.2.*"]
+learning_rate_factor = 0.1
+weight_decay = 0.0
+[schedule]
+type = "sequential"
+milestones = [1]
+[[schedule.parts]]
+type = "exponential"
+gamma = 0.9
+[[schedule.parts]]
+type = "cosine"
+warmup_steps = 2
+[train]
+batch_size = 8
+accumulate = 3
+ema = 0.9
+early_stopping = 2
+clip_value = 0.5
+"#,
 ];
 
 /// Values that somebody or something could write anywhere.
@@ -173,17 +240,71 @@ const ODD: &[&str] = &[
 
 #[test]
 fn mutated_configurations_are_refused_or_can_be_trained_on() {
-    let number = |name: &str, default: u64| env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    let (seconds, first) = (number("BACKPROP_MUTATION_SECONDS", 5), number("BACKPROP_MUTATION_SEED", 0));
+    let (seconds, first) = extent();
     let (clock, corpus) = (Instant::now(), corpus());
+    for text in SMALL {
+        assert!(attempt(0, text.into(), prepare), "this should be good:\n{text}");
+    }
     let (mut case, mut trained) = (first, 0);
     while clock.elapsed().as_secs() < seconds || case < first + 50 {
         let mut random = Random::new(case);
         let text = mutate(&mut random, &corpus);
-        trained += usize::from(attempt(case, text));
+        trained += usize::from(attempt(case, text, prepare));
         case += 1;
     }
     assert!(trained > 0, "not one of {} cases could be trained on: the mutations are too rough", case - first);
+}
+
+/// A folder of a run with some bytes changed is refused with a message, or predicts.
+#[test]
+fn mutated_runs_are_refused_or_predict() {
+    let (seconds, first) = extent();
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("run");
+    let config = Config::parse("model.toml", SMALL[1], Path::new(""), &["train.epochs=1".into()]).unwrap();
+    let (run, backend) = (Run::create(&folder, &config).unwrap(), Native::new(1, Isa::detect()));
+    Trainer::new(config, &backend).unwrap().train(Some(&run), &mut |_| {}).unwrap();
+    assert!(attempt(0, folder.display().to_string(), predict));
+    let files = ["config.toml", "preprocessing.json", "weights.safetensors", "run.json"].map(|name| folder.join(name));
+    let whole = files.each_ref().map(|file| fs::read(file).unwrap());
+    let (clock, mut case) = (Instant::now(), first);
+    while clock.elapsed().as_secs() < seconds || case < first + 50 {
+        let mut random = Random::new(case);
+        let i = random.below(files.len());
+        fs::write(&files[i], damaged(&mut random, &whole[i])).unwrap();
+        attempt(case, folder.display().to_string(), predict);
+        fs::write(&files[i], &whole[i]).unwrap();
+        case += 1;
+    }
+}
+
+/// Loads the model of a run and predicts. Errors must say something.
+fn predict(folder: &str) -> bool {
+    let predicted = Model::load(Path::new(folder)).and_then(|model| model.predict(&RawInput::Numbers(&[0.5; 10])));
+    predicted.map_err(|e| assert!(e.to_string().len() > 10, "{e}")).is_ok()
+}
+
+/// Some bytes changed, removed or put in, mostly near the beginning, where files say what they are.
+fn damaged(random: &mut Random, whole: &[u8]) -> Vec<u8> {
+    let mut bytes = whole.to_vec();
+    for _ in 0..1 + random.below(3) {
+        let near = if random.chance(0.6) { bytes.len().min(400) } else { bytes.len() };
+        let at = random.below(near);
+        match random.below(4) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, random.bits() as u8),
+            2 => drop(bytes.drain(at..(at + 1 + random.below(8)).min(bytes.len()))),
+            _ if at < bytes.len() => bytes[at] = *random.pick(b"0919-e\"{}[],\0\xff"),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+/// For how many seconds to search, and the first case.
+fn extent() -> (u64, u64) {
+    let number = |name: &str, default: u64| env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    (number("BACKPROP_MUTATION_SECONDS", 5), number("BACKPROP_MUTATION_SEED", 0))
 }
 
 /// Configurations as they should be.
@@ -196,12 +317,12 @@ fn corpus() -> Vec<String> {
     all
 }
 
-/// Whether the case could be trained on. On another thread, so that one that hangs is noticed.
-fn attempt(case: u64, text: String) -> bool {
+/// Whether the case was good. On another thread, so that one that hangs is noticed.
+fn attempt(case: u64, text: String, check: fn(&str) -> bool) -> bool {
     let (sender, receiver) = mpsc::channel();
     let shown = text.clone();
     let work = move || {
-        let outcome = catch_unwind(AssertUnwindSafe(|| prepare(&text)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| check(&text)));
         // The receiver is gone if this took too long.
         let _ = sender.send(outcome);
     };
