@@ -103,12 +103,13 @@ impl Terminal {
     }
 
     fn epoch(&self, epoch: &Epoch) {
-        let metric = |s: &Score| if self.metric == "loss" { " ".repeat(9) } else { format!("{:>9.4}", s.metric) };
-        let validation = epoch.validation.as_ref().map_or(" ".repeat(22), |s| format!("{:>12.4} {}", s.loss, metric(s)));
+        let metric = |s: &Score| if self.metric == "loss" { " ".repeat(9) } else { format!("{:>9}", output::figure(s.metric)) };
+        let loss = |s: &Score| output::figure(s.loss);
+        let validation = epoch.validation.as_ref().map_or(" ".repeat(22), |s| format!("{:>12} {}", loss(s), metric(s)));
         self.line(&format!(
-            "{:>5}  {:>10.4} {}  {validation}{} {:>10.2e} {:>10} {:>6.2}s",
+            "{:>5}  {:>10} {}  {validation}{} {:>10.2e} {:>10} {:>6.2}s",
             epoch.epoch,
-            epoch.train.loss,
+            loss(&epoch.train),
             metric(&epoch.train),
             if epoch.best { "*" } else { " " },
             epoch.learning_rate,
@@ -184,13 +185,14 @@ fn conclusion(s: &Summary) -> Vec<String> {
     if s.nonfinite_steps > 0 {
         lines.push(format!("{} steps were not finite and changed nothing", s.nonfinite_steps));
     }
-    lines.push(format!("{} steps in {:.1} s", output::grouped(s.steps), s.wall_s));
+    let waiting = 100.0 * s.data_s / s.wall_s.max(1e-9);
+    lines.push(format!("{} steps in {:.1} s, {waiting:.1} % of it waiting for data", output::grouped(s.steps), s.wall_s));
     lines
 }
 
 fn score(score: &Score, metric: &str) -> String {
-    let other = if metric == "loss" { String::new() } else { format!(" {metric} {:.4}", score.metric) };
-    format!("loss {:.4}{other}", score.loss)
+    let other = if metric == "loss" { String::new() } else { format!(" {metric} {}", output::figure(score.metric)) };
+    format!("loss {}{other}", output::figure(score.loss))
 }
 
 fn warning(event: &Event) -> Option<String> {

@@ -193,6 +193,9 @@ pub struct Summary {
     pub early_stopped: bool,
     /// Seconds of training and evaluation, in all sessions of the run together.
     pub wall_s: f64,
+    /// Of these, seconds in which a step waited for its batch.
+    #[serde(default)]
+    pub data_s: f64,
 }
 
 impl Summary {

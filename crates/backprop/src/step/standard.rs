@@ -147,7 +147,7 @@ impl Step {
         &self.metrics
     }
 
-    /// The training graph. Data inputs: `hyper`, `seed`, `step`, `x`, `y`. Data outputs: `loss_sum`, `weight`, for each
+    /// The training graph. Data inputs: `hyper`, `seed`, `step`, `x`, `y`. Data outputs: `loss_sum`, `loss_weight`, for each
     /// metric its sums as `metric/NAME/0`, `metric/NAME/1`, …, then `grad_norm` (before clipping), `finite`; all `f32[]`, but
     /// sums may have other shapes, and be `f64`. State outputs: parameters, optimizer state, statistics.
     ///
@@ -225,7 +225,7 @@ impl Step {
         }
     }
 
-    /// The evaluation graph. Data inputs: `x`, `y`. Data outputs: `loss_sum`, `weight`, metrics as in training.
+    /// The evaluation graph. Data inputs: `x`, `y`. Data outputs: `loss_sum`, `loss_weight`, metrics as in training.
     ///
     /// # Errors
     /// If the model does not fit the batch.
@@ -295,7 +295,7 @@ impl Step {
     /// Adds what was measured as outputs.
     pub(super) fn give<'g>(&self, t: &StepTrace<'g>, measured: &Measured<'g>) {
         t.output("loss_sum", measured.loss.sum.convert(DType::F32));
-        t.output("weight", measured.loss.weight.convert(DType::F32));
+        t.output("loss_weight", measured.loss.weight.convert(DType::F32));
         for (name, sum) in &measured.metrics {
             t.output(name.clone(), if sum.dtype() == DType::F64 { *sum } else { sum.convert(DType::F32) });
         }

@@ -19,7 +19,7 @@ fn graphs_have_the_documented_inputs_and_outputs() {
     let traced = step().trace(&batch(8)).unwrap();
     let train = Signature::of(&traced.train);
     assert_eq!(names(&train.inputs), ["hyper", "seed", "step", "x", "y"]);
-    let measured = ["loss_sum", "weight", "metric/accuracy/0", "metric/accuracy/1"];
+    let measured = ["loss_sum", "loss_weight", "metric/accuracy/0", "metric/accuracy/1"];
     assert_eq!(names(&train.outputs), [&measured[..], &["grad_norm", "finite"]].concat());
     assert!(train.outputs.iter().all(|(_, ty)| *ty == Type::scalar(DType::F32)));
     // Six parameters with two slots each, two statistics: all change.

@@ -75,7 +75,7 @@ impl Compiled {
         let place = |wanted: &dyn Fn(&str) -> bool| signature.outputs.iter().position(|(name, _)| wanted(name));
         let slots = Slots {
             loss_sum: place(&|name| name == "loss_sum"),
-            weight: place(&|name| name == "weight"),
+            weight: place(&|name| name == "loss_weight"),
             norm: place(&|name| name == "grad_norm"),
             finite: place(&|name| name == step::FINITE),
         };

@@ -373,6 +373,7 @@ impl Trainer<'_> {
             nonfinite_steps: self.progress.nonfinite.0,
             early_stopped: self.early_stopped().is_some(),
             wall_s: self.progress.seconds.0,
+            data_s: self.progress.history.iter().map(|epoch| epoch.data_seconds).sum(),
         };
         for (part, score) in [("validation", validation), ("test", test)] {
             score.iter().for_each(|score| summary.add(part, score));

@@ -113,7 +113,7 @@ fn check(file: &str, step: &Step, model: &dyn Layer, loss: &dyn Loss, engine: fn
             ("step".into(), HostTensor::scalar(i as u32)),
         ]);
         let outputs = engine.run(&traced.train, &data);
-        let loss = outputs["loss_sum"][0] / outputs["weight"][0];
+        let loss = outputs["loss_sum"][0] / outputs["loss_weight"][0];
         let expected = golden["losses"].to_f64()[i];
         assert!((loss - expected).abs() <= TOLERANCE * expected.abs(), "{file}, step {i}: loss {loss}, expected {expected}");
         assert_close(&format!("{file}, step {i}: norm"), &outputs["grad_norm"], &[golden["norms"].to_f64()[i]], TOLERANCE);
