@@ -1,6 +1,9 @@
 //! Configurations: every model of the repository reads, writes and reads again; every mistake is shown where it is.
 
-use backprop::config::{Config, ConfigError};
+use backprop::{
+    config::{Config, ConfigError},
+    nn::{AnyLayer, Sequential},
+};
 use std::{fs, path::Path};
 
 const GOOD: &str = r#"[data]
@@ -120,4 +123,53 @@ fn layers_of_the_network_are_found_in_the_text() {
     assert_eq!(place("layers.2"), (10, 8));
     assert_eq!(place("layers.1.body.layers.1"), (8, 58));
     assert_eq!(place("layers.1"), (7, 8));
+}
+
+/// Keys that a layer must have, as its table in TOML has them.
+fn required(kind: &str) -> &'static str {
+    match kind {
+        "linear" => "out_features = 3",
+        "conv1d" | "conv2d" | "conv3d" | "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d" => {
+            "out_channels = 3\nkernel_size = 2"
+        }
+        "depthwise_conv2d" | "max_pool1d" | "max_pool2d" | "max_pool3d" | "avg_pool1d" | "avg_pool2d" | "avg_pool3d" => {
+            "kernel_size = 2"
+        }
+        "adaptive_avg_pool1d" | "adaptive_avg_pool2d" | "adaptive_max_pool2d" => "output_size = 2",
+        "group_norm" => "num_groups = 2",
+        "embedding" => "num_embeddings = 5\nembedding_dim = 2",
+        "columns_embedding" => "num_embeddings = [5, 4]\nembedding_dim = 2",
+        "reshape" => "shape = [2, 3]",
+        "permute" => "dims = [2, 1]",
+        "select" => "dim = 1\nindices = [0, 2]",
+        "zero_pad2d" => "padding = 1",
+        "upsample" => "scale_factor = 2",
+        "rnn" | "gru" | "lstm" => "hidden_size = 3",
+        "multi_head_attention" | "transformer_block" => "num_heads = 2",
+        "positional_embedding" => "max_len = 7",
+        "sequential" => "layers = [{ type = \"relu\" }]",
+        "checkpoint" => "layer = { type = \"relu\" }",
+        "residual" => "body = [{ type = \"relu\" }]",
+        "repeat" => "times = 2\nbody = [{ type = \"relu\" }]",
+        "concat" | "add" | "multiply" => "branches = [[{ type = \"relu\" }], [{ type = \"tanh\" }]]",
+        _ => "",
+    }
+}
+
+/// Every layer of the library: from its table in TOML to the Rust value, pushed into a network, to TOML and back.
+#[test]
+fn every_layer_survives_the_way_through_rust() {
+    let other = GOOD.replacen("[[layers]]\ntype = \"flatten\"\n", "LAYER", 1);
+    for kind in AnyLayer::TYPES {
+        let table = format!("[[layers]]\ntype = \"{kind}\"\n{}\n", required(kind));
+        let mut config = parse(&other.replacen("LAYER", &table, 1), &[]).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        let pushed = config.layers.iter().fold(Sequential::new(), |network, spec| network.push(spec.layer.clone()));
+        let before = format!("{:?}", config.layers);
+        config.layers = pushed.layers;
+        assert_eq!(format!("{:?}", config.layers), before, "{kind} is another layer after it was pushed");
+        let text = config.to_toml().unwrap_or_else(|e| panic!("{kind}: {e}"));
+        assert!(text.contains(&format!("type = \"{kind}\"")), "{text}");
+        let again = parse(&text, &[]).unwrap_or_else(|e| panic!("{kind}: {e}\n{text}"));
+        assert_eq!(format!("{:?}", again.layers), before, "{kind}");
+    }
 }

@@ -115,6 +115,22 @@ fn predictions_are_those_of_evaluation() {
     assert_eq!(hits as f64 / rows.len() as f64, score.metric);
 }
 
+/// The weights in memory at the end of training and those that were written and read again.
+#[test]
+fn saving_and_loading_changes_no_bit() {
+    let place = tempfile::tempdir().unwrap();
+    let config = Config::parse("test", CLASSES, Path::new(""), &[]).unwrap();
+    let (run, backend) = (Run::create(&place.path().join("run"), &config).unwrap(), Native::new(2, Isa::detect()));
+    let mut trainer = Trainer::new(config.clone(), &backend).unwrap();
+    trainer.train(Some(&run), &mut |_| {}).unwrap();
+    let weights = trainer.store().iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    let in_memory = Model::new(config, trainer.task().coding().clone(), weights).unwrap();
+    let values = points(33);
+    let [before, after] =
+        [in_memory, Model::load(run.folder()).unwrap()].map(|m| bits(&m.predict(&RawInput::Numbers(&values)).unwrap()));
+    assert_eq!(before, after);
+}
+
 /// Without the file that later programs write, the data say how raw input is read.
 #[test]
 fn runs_without_a_stored_coding_and_interrupted_runs_can_be_used() {

@@ -1,6 +1,7 @@
 //! Trained models from the command line.
 
 use super::{Workplace, bad_input::finished, model};
+use backprop::{data::coding::RawInput, model::Model};
 use serde_json::Value;
 
 /// Four points as a file of numbers.
@@ -23,6 +24,12 @@ fn predictions_are_the_same_in_every_form() {
             let p = object["probabilities"][class].as_f64().unwrap() as f32;
             assert_eq!(cell.parse::<f32>().unwrap().to_bits(), p.to_bits());
         }
+    }
+    // In Rust, from the same folder.
+    let predictions = Model::load(&place.path("run")).unwrap().predict(&RawInput::Files(&[place.path("points.csv")])).unwrap();
+    for (row, line) in csv.lines().skip(1).enumerate() {
+        let printed: Vec<u32> = line.split(',').skip(3).map(|cell| cell.parse::<f32>().unwrap().to_bits()).collect();
+        assert_eq!(printed, predictions.row(row).iter().map(|p| p.to_bits()).collect::<Vec<_>>());
     }
     let table = place.succeed(&["predict", "run", "points.csv", "--format", "table", "--top", "2"]);
     assert!(table.lines().count() == 5 && table.lines().all(|l| l.chars().count() <= 100), "{table}");
