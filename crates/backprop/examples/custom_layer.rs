@@ -1,7 +1,7 @@
 //! A layer of one's own, in a network with the library's: a gate that learns how much of each feature gets through.
 
 use backprop::{
-    config::{Config, DataConfig, DataOptions},
+    config::Config,
     core::{Isa, exec::native::Native},
     data::Source,
     prelude::*,
@@ -22,9 +22,7 @@ impl Layer for Gate {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let network = Sequential::new().push(Gate).push(Linear::new(16)).push(Relu::new()).push(Linear::new(3));
     let source = Source::Clusters { rows: 600, features: 8, classes: 3, seed: 1, test: 0.2 };
-    let data = DataConfig { source, options: DataOptions::default() };
-    let loss = LossSpec::CrossEntropy(CrossEntropy::new());
-    let config = Config::new(data, network.layers, loss, OptimizerSpec::Adam(Adam::new(0.01)));
+    let config = Config::new(source, network, CrossEntropy::new(), Adam::new(0.01));
 
     let backend = Native::new(2, Isa::detect());
     let mut trainer = Trainer::new(config, &backend)?;

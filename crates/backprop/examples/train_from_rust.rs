@@ -1,7 +1,7 @@
 //! From a network in Rust to a model in use: configuration, training with a callback that stops it, the run's folder, predictions.
 
 use backprop::{
-    config::{Config, DataConfig, DataOptions},
+    config::Config,
     core::{Isa, exec::native::Native},
     data::{Source, coding::RawInput},
     events::Event,
@@ -12,9 +12,7 @@ use backprop::{
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let network = Sequential::new().push(Flatten::new()).push(Linear::new(64)).push(Relu::new()).push(Linear::new(10));
-    let data = DataConfig { source: Source::Digits {}, options: DataOptions::default() };
-    let loss = LossSpec::CrossEntropy(CrossEntropy::new());
-    let mut config = Config::new(data, network.layers, loss, OptimizerSpec::AdamW(AdamW::new(3e-3)));
+    let mut config = Config::new(Source::Digits {}, network, CrossEntropy::new(), AdamW::new(3e-3));
     (config.train.epochs, config.train.batch_size, config.train.seed) = (30, 32, 7);
     // The same run as a file for `backprop train`, and back.
     let again = Config::parse("digits.toml", &config.to_toml()?, "".as_ref(), &[])?;

@@ -79,9 +79,32 @@ const SECTIONS: [&str; 8] = ["format", "data", "layers", "loss", "metrics", "opt
 
 impl Config {
     /// A configuration made in Rust, with the default schedule and training.
-    pub fn new(data: DataConfig, layers: Vec<LayerSpec>, loss: LossSpec, optimizer: impl Into<OptimizerConfig>) -> Config {
-        let (schedule, train, optimizer) = (Schedule::default(), TrainConfig::default(), optimizer.into());
-        Config { format: FORMAT, data, layers, loss, metrics: Vec::new(), optimizer, schedule, train, document: None }
+    ///
+    /// ```
+    /// use backprop::{config::Config, data::Source, prelude::*};
+    ///
+    /// let network = Sequential::new().push(Flatten::new()).push(Linear::new(10));
+    /// let config = Config::new(Source::Digits {}, network, CrossEntropy::new(), Adam::new(1e-3));
+    /// assert!(config.to_toml()?.contains("type = \"linear\""));
+    /// # Ok::<(), backprop::config::ConfigError>(())
+    /// ```
+    pub fn new(
+        data: impl Into<DataConfig>,
+        layers: impl Into<Vec<LayerSpec>>,
+        loss: impl Into<LossSpec>,
+        optimizer: impl Into<OptimizerConfig>,
+    ) -> Config {
+        Config {
+            format: FORMAT,
+            data: data.into(),
+            layers: layers.into(),
+            loss: loss.into(),
+            metrics: Vec::new(),
+            optimizer: optimizer.into(),
+            schedule: Schedule::default(),
+            train: TrainConfig::default(),
+            document: None,
+        }
     }
 
     /// Reads a file. Relative paths in it are taken from its folder. `overrides` are `key=value`, as `train.epochs=5`.

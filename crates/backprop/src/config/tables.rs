@@ -16,6 +16,13 @@ pub struct DataConfig {
     pub options: DataOptions,
 }
 
+impl From<Source> for DataConfig {
+    /// With the defaults of every source.
+    fn from(source: Source) -> DataConfig {
+        DataConfig { source, options: DataOptions::default() }
+    }
+}
+
 /// Settings of `[data]` that every source has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -70,9 +77,9 @@ impl OptimizerConfig {
     pub(crate) const GROUPS: &str = "groups";
 }
 
-impl From<OptimizerSpec> for OptimizerConfig {
-    fn from(rule: OptimizerSpec) -> OptimizerConfig {
-        OptimizerConfig { rule, groups: Vec::new() }
+impl<O: Into<OptimizerSpec>> From<O> for OptimizerConfig {
+    fn from(rule: O) -> OptimizerConfig {
+        OptimizerConfig { rule: rule.into(), groups: Vec::new() }
     }
 }
 

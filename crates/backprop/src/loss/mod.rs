@@ -62,6 +62,12 @@ macro_rules! losses {
             $(#[serde(rename = $name)] $loss($loss),)*
         }
 
+        $(impl From<$loss> for LossSpec {
+            fn from(loss: $loss) -> LossSpec {
+                LossSpec::$loss(loss)
+            }
+        })*
+
         impl LossSpec {
             /// Names that can stand as `type` in TOML.
             pub const TYPES: &[&str] = &[$($name),*];

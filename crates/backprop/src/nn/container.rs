@@ -35,6 +35,12 @@ impl From<Vec<LayerSpec>> for Sequential {
     }
 }
 
+impl From<Sequential> for Vec<LayerSpec> {
+    fn from(network: Sequential) -> Vec<LayerSpec> {
+        network.layers
+    }
+}
+
 impl Layer for Sequential {
     fn forward<'g>(&self, cx: &mut Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
         self.layers.iter().enumerate().fold(x, |x, (i, spec)| {

@@ -17,6 +17,12 @@ macro_rules! optimizers {
             )*
         }
 
+        $(impl From<$optimizer> for OptimizerSpec {
+            fn from(optimizer: $optimizer) -> OptimizerSpec {
+                OptimizerSpec::$optimizer(optimizer)
+            }
+        })*
+
         impl OptimizerSpec {
             /// Names that can stand as `type` in TOML.
             pub const TYPES: &[&str] = &[$($name),*];
