@@ -51,35 +51,37 @@ pub(crate) fn run(options: &EvalOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Classes that are shown beside each other at most.
-const SHOWN: usize = 12;
-
-/// Precision, recall and F1 of each class, and what it was taken for: as counts where there are few classes, else the most frequent ones.
+/// Precision, recall and F1 of each class, and what it was taken for: as counts where they fit beside each other, else the most frequent
+/// ones.
 fn by_class(names: &[String], counts: &[Vec<u64>]) -> Vec<String> {
-    let few = counts.len() <= SHOWN;
+    let all = rows(names, counts, true);
+    output::aligned(&if output::fits(&all) { all } else { rows(names, counts, false) })
+}
+
+fn rows(names: &[String], counts: &[Vec<u64>], all: bool) -> Vec<Vec<String>> {
     let mut header: Vec<String> = ["class", "precision", "recall", "f1", "rows"].map(String::from).into();
-    if few {
+    if all {
         header.extend((0..counts.len()).map(|i| format!("→{}", names.get(i).map_or("?", String::as_str))));
     } else {
         header.push("taken for".into());
     }
     let row = |(class, row): (usize, &Vec<u64>)| {
+        let name = |c: usize| names.get(c).map_or("?", String::as_str);
         let (hits, rows) = (row.get(class).copied().unwrap_or(0), row.iter().sum::<u64>());
         let predicted: u64 = counts.iter().filter_map(|r| r.get(class)).sum();
         let share = |of: u64| if of == 0 { "-".to_owned() } else { format!("{:.3}", hits as f64 / of as f64) };
         let f1 = if rows + predicted == 0 { "-".into() } else { format!("{:.3}", 2.0 * hits as f64 / (rows + predicted) as f64) };
-        let mut cells = vec![names[class].clone(), share(predicted), share(rows), f1, rows.to_string()];
-        if few {
+        let mut cells = vec![name(class).to_owned(), share(predicted), share(rows), f1, rows.to_string()];
+        if all {
             cells.extend(row.iter().map(u64::to_string));
         } else {
             let mut wrong: Vec<(usize, u64)> = row.iter().copied().enumerate().filter(|&(c, n)| c != class && n > 0).collect();
             wrong.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
-            cells.push(wrong.iter().take(3).map(|(c, n)| format!("{} {n}", names[*c])).collect::<Vec<_>>().join(", "));
+            cells.push(wrong.iter().take(3).map(|(c, n)| format!("{} {n}", name(*c))).collect::<Vec<_>>().join(", "));
         }
         cells
     };
-    let rows: Vec<Vec<String>> = std::iter::once(header).chain(counts.iter().enumerate().map(row)).collect();
-    output::aligned(&rows)
+    std::iter::once(header).chain(counts.iter().enumerate().map(row)).collect()
 }
 
 #[cfg(test)]
@@ -95,6 +97,11 @@ mod tests {
         assert_eq!(words(2), ["dog", "0.000", "-", "0.000", "0", "0", "0"]);
         let many: Vec<String> = (0..40).map(|i| format!("a rather long name of class {i}")).collect();
         let counts: Vec<Vec<u64>> = (0..40).map(|i| (0..40).map(|j| (i * j) as u64 % 7).collect()).collect();
-        assert!(by_class(&many, &counts).iter().all(|l| l.chars().count() <= 100));
+        for classes in [3, 9, 10, 40] {
+            let lines =
+                by_class(&many[..classes], &counts.iter().take(classes).map(|r| r[..classes].to_vec()).collect::<Vec<_>>());
+            assert!(lines.iter().all(|l| l.chars().count() <= 100));
+            assert!(lines[0].contains("taken for") || lines[0].matches('→').count() == classes, "{}", lines[0]);
+        }
     }
 }

@@ -56,6 +56,13 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// Whether a table fits without a cell being cut.
+pub(crate) fn fits(rows: &[Vec<String>]) -> bool {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    (0..count).map(width).sum::<usize>() + 2 * count <= WIDTH
+}
+
 fn cut(cell: &str, width: usize) -> String {
     if cell.chars().count() <= width {
         return cell.to_owned();

@@ -27,6 +27,12 @@ pub enum DataError {
         /// Bytes that this process can have.
         limit: u64,
     },
+    /// Data that are in the memory of another program.
+    #[error(
+        "these data are brought by the Rust program that trains on them (Trainer::with_parts); run that program, or name a source \
+         that has them in files"
+    )]
+    OfAProgram,
     /// A gzip stream ends early or its checksum does not fit.
     #[error(
         "{file}: the gzip data is damaged or cut short after {unpacked} unpacked bytes ({source}); \

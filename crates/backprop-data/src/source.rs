@@ -28,6 +28,8 @@ pub enum Source {
     Fashion {},
     /// UCI digits, embedded: see [`digits`](crate::digits).
     Digits {},
+    /// Data that a Rust program brings itself; only that program can train or evaluate on them.
+    Memory {},
     /// Hamlet and Macbeth, embedded, as windows of characters: see [`text::dataset`].
     Shakespeare {
         /// Characters per sample.
@@ -172,6 +174,7 @@ impl Source {
         match self {
             Source::Fashion {} => embedded::fashion(),
             Source::Digits {} => embedded::digits(),
+            Source::Memory {} => Err(DataError::OfAProgram),
             Source::Shakespeare { sequence, stride, test } => {
                 windows("Shakespeare", &embedded::shakespeare()?, *sequence, *stride, *test)
             }

@@ -121,10 +121,9 @@ fn saving_and_loading_changes_no_bit() {
     let place = tempfile::tempdir().unwrap();
     let config = Config::parse("test", CLASSES, Path::new(""), &[]).unwrap();
     let (run, backend) = (Run::create(&place.path().join("run"), &config).unwrap(), Native::new(2, Isa::detect()));
-    let mut trainer = Trainer::new(config.clone(), &backend).unwrap();
+    let mut trainer = Trainer::new(config, &backend).unwrap();
     trainer.train(Some(&run), &mut |_| {}).unwrap();
-    let weights = trainer.store().iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-    let in_memory = Model::new(config, trainer.task().coding().clone(), weights).unwrap();
+    let in_memory = trainer.model().unwrap();
     let values = points(33);
     let [before, after] =
         [in_memory, Model::load(run.folder()).unwrap()].map(|m| bits(&m.predict(&RawInput::Numbers(&values)).unwrap()));

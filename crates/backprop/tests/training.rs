@@ -270,3 +270,64 @@ fn autoencoders_and_regressions_fit_their_targets() {
     assert_eq!(summary.metric, "mse");
     assert!(summary.scores["test_mse"] < 0.1 && summary.scores["test_mse"] == summary.scores["test_loss"], "{summary:?}");
 }
+
+/// Whatever targets are scaled by, metrics are in the unit of the data: here they are formed again from the model's predictions.
+#[test]
+fn metrics_of_numbers_are_in_the_unit_of_the_data() {
+    use backprop::{
+        core::{Isa, exec::native::Native},
+        data::{Column, InMemory, Parts, Source, coding::RawInput},
+        prelude::*,
+    };
+    use std::sync::Arc;
+
+    let x: Vec<f32> = (0..300).map(|i| (i * 37 % 101) as f32 / 50.0).collect();
+    let y: Vec<f32> = x.chunks(2).map(|p| 500.0 + 300.0 * p[0] - 100.0 * p[1]).collect();
+    let columns = |x: &[f32], y: &[f32]| {
+        let data = InMemory::new("measured").with_column(Column::input("x", &[2]), x.to_vec()).unwrap();
+        Arc::new(data.with_column(Column::target("y", &[]), y.to_vec()).unwrap())
+    };
+    let parts = Parts::shuffled(columns(&x[..200], &y[..100])).with_test_set(columns(&x[200..], &y[100..]));
+    let network = Sequential::new().push(Linear::new(8)).push(Tanh::new()).push(Linear::new(1));
+    let mut config = Config::new(Source::Memory {}, network, Mse::new(), Adam::new(0.01));
+    config.data.options.normalize_target = backprop::data::NormaliseTarget::Standard;
+    let backend = Native::new(1, Isa::detect());
+    let mut trainer = Trainer::with_parts(config, parts, &backend).unwrap();
+    let summary = trainer.train(None, &mut |_| {}).unwrap();
+    let predicted = trainer.model().unwrap().predict(&RawInput::Numbers(&x[200..])).unwrap();
+    let pairs: Vec<(f64, f64)> =
+        y[100..].iter().enumerate().map(|(i, y)| (f64::from(*y), f64::from(predicted.row(i)[0]))).collect();
+    let n = pairs.len() as f64;
+    let mean = pairs.iter().map(|p| p.0).sum::<f64>() / n;
+    let errors = pairs.iter().map(|p| (p.0 - p.1).powi(2)).sum::<f64>();
+    let spread = pairs.iter().map(|p| (p.0 - mean).powi(2)).sum::<f64>();
+    let absolute = pairs.iter().map(|p| (p.0 - p.1).abs()).sum::<f64>() / n;
+    for (name, expected) in [("rmse", (errors / n).sqrt()), ("mae", absolute), ("r2", 1.0 - errors / spread)] {
+        let found = summary.scores[&format!("test_{name}")];
+        assert!((found - expected).abs() <= 1e-5 * expected.abs(), "{name} is {expected}, but {found} was measured");
+    }
+    assert!(summary.scores["test_mae"] > 1.0, "in the unit of the data errors are larger");
+}
+
+/// n / (classes · n_c), written into the configuration.
+#[test]
+fn balanced_weights_are_those_of_the_training_part() {
+    use backprop::{
+        core::{Isa, exec::native::Native},
+        data::{Classes, Column, InMemory, Parts, Source},
+        loss::{Balance, ClassWeights},
+        prelude::*,
+    };
+
+    let labels: Vec<i32> = (0..90).map(|i| i32::from(i % 9 == 0) * 2).collect();
+    let data = InMemory::new("rare").with_column(Column::input("x", &[1]), vec![0.5_f32; 90]).unwrap();
+    let data = data.with_column(Column::label("y", Classes::numbered(3)), labels).unwrap();
+    let balanced = CrossEntropy { weight: Some(ClassWeights::By(Balance::Balanced)), ..CrossEntropy::new() };
+    let mut config = Config::new(Source::Memory {}, Sequential::new().push(Linear::new(3)), balanced, Adam::new(0.01));
+    config.data.options.validation = 0.0;
+    let backend = Native::new(1, Isa::detect());
+    let trainer = Trainer::with_parts(config, Parts::shuffled(std::sync::Arc::new(data)), &backend).unwrap();
+    let LossSpec::CrossEntropy(loss) = &trainer.config().loss else { panic!("another loss") };
+    // 80, 0 and 10 of 90 rows; a class that does not occur weighs 1.
+    assert_eq!(loss.weight, Some(ClassWeights::Given(vec![90.0 / 240.0, 1.0, 3.0])));
+}

@@ -21,7 +21,7 @@ pub struct Nll {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Focal {
-    /// How much less; 0 is the cross-entropy.
+    /// How much less: 0, which is the cross-entropy, or 1 or more.
     pub gamma: f64,
     /// Factor on everything.
     pub alpha: f64,
@@ -120,6 +120,9 @@ impl Loss for Focal {
     }
 
     fn validate(&self) -> Result<(), String> {
+        if self.gamma > 0.0 && self.gamma < 1.0 {
+            return Err(format!("gamma must be 0, or 1 or more, got {}: between them the gradient has no bound", self.gamma));
+        }
         match [("gamma", self.gamma), ("alpha", self.alpha)].iter().find(|(_, v)| !v.is_finite() || *v < 0.0) {
             Some((name, v)) => Err(format!("{name} must be a number of 0 or more, got {v}")),
             None => Ok(()),

@@ -218,6 +218,9 @@ impl CrossEntropy {
             return Some("needs class indices of type i32; for numbers as targets use mse or bce_with_logits".into());
         }
         match self.weights() {
+            None if self.weight.is_some() => Some(
+                "balanced weights follow from the data: Trainer fills them in, or give ClassWeights::balancing(counts)".into(),
+            ),
             Some(w) if w.len() != l[l.len() - 1] => Some(format!("{} class weights for {} classes", w.len(), l[l.len() - 1])),
             _ => None,
         }

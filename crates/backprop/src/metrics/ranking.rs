@@ -49,9 +49,10 @@ impl Metric for TopK {
         let spread = |x: Tensor<'g>| x.broadcast_in_dim([positions, classes], &[0]);
         let each = output.builder().iota(Type::new(target.dtype(), [positions, classes]), 1);
         let own = spread(target);
-        let score = spread(each.equal(own).select(logits, logits * 0.0).sum(&[1]));
+        let score = spread(each.equal(own).select(logits, output.builder().zeros(logits.ty())).sum(&[1]));
         let ahead = logits.greater(score) | (logits.equal(score) & each.less(own));
-        let ahead = ahead.convert(output.dtype()).sum(&[1]);
+        // What is not a number is ahead of nothing and behind nothing: it is no hit.
+        let ahead = (ahead | logits.not_equal(logits) | score.not_equal(score)).convert(output.dtype()).sum(&[1]);
         let counted = target.not_equal(f64::from(self.ignore_index));
         let count = |which: Tensor<'g>| which.convert(output.dtype()).sum(&[0]);
         vec![count(ahead.less(self.k as f64) & counted), count(counted)]

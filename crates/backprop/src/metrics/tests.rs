@@ -107,3 +107,12 @@ fn areas_are_those_of_all_pairs() {
     assert!(ahead / pairs > 0.7 && ahead / pairs < 0.95, "{}", ahead / pairs);
     assert!((found - ahead / pairs).abs() < 0.01, "{found} is not {}", ahead / pairs);
 }
+
+/// A network that gives no numbers any more is never right.
+#[test]
+fn what_is_not_a_number_is_no_hit() {
+    let nan = [f64::NAN; 3];
+    assert_eq!(value(&TopK::new(2), (&[1, 3], &nan), (&[1], &[1.0])), 0.0);
+    // An infinite logit elsewhere does not matter.
+    assert_eq!(value(&TopK::new(1), (&[1, 3], &[f64::NEG_INFINITY, 1.0, 0.0]), (&[1], &[1.0])), 1.0);
+}

@@ -308,7 +308,7 @@ fn two_classes<'g>(prediction: Tensor<'g>, target: Tensor<'g>) -> Tensor<'g> {
         return prediction;
     }
     let second = prediction.reshape([&target.shape()[..], &[1]].concat());
-    (second * 0.0).concatenate(&[second], target.rank())
+    second.builder().zeros(second.ty()).concatenate(&[second], target.rank())
 }
 
 /// From the scale that a network is trained on back to the unit of the data: `value / factor + shift`, then e to it if the logarithm was

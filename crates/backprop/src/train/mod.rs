@@ -25,6 +25,7 @@ use crate::{
     events::Score,
     loss::{Loss, LossSpec},
     metrics::Metric,
+    model::{Model, ModelError},
     nn::{Mode, Sequential, StateKind, StateSpec, layer_table},
     optim::Optimizer,
     run::Run,
@@ -34,6 +35,7 @@ use backprop_core::{
     DType, Error, Graph, HostTensor,
     exec::{Backend, Store},
 };
+use backprop_data::Parts;
 use feed::Pass;
 use loader::Loader;
 use program::Compiled;
@@ -80,6 +82,42 @@ impl<'b> Trainer<'b> {
     /// # Errors
     /// Data that cannot be read; a network, loss or optimizer that does not fit them: the message shows the line of the configuration.
     pub fn new(config: Config, backend: &'b dyn Backend) -> Result<Trainer<'b>, TrainError> {
+        Trainer::of(config, backend, Task::load)
+    }
+
+    /// As [`new`](Self::new), on data that the program brings: columns in memory, or any [`Dataset`](backprop_data::Dataset) of its own.
+    /// The other keys of `[data]` hold: the share for validation, scales, which columns are used.
+    ///
+    /// ```
+    /// use backprop::{config::Config, core::{Isa, exec::native::Native}, data::{Column, InMemory, Parts, Source}, prelude::*};
+    /// use std::sync::Arc;
+    ///
+    /// // y = 2a − b
+    /// let x: Vec<f32> = (0..400).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    /// let y: Vec<f32> = x.chunks(2).map(|p| 2.0 * p[0] - p[1]).collect();
+    /// let data = InMemory::new("measured").with_column(Column::input("x", &[2]), x)?.with_column(Column::target("y", &[]), y)?;
+    /// let parts = Parts::shuffled(Arc::new(data)).with_test(0.2, 1)?;
+    ///
+    /// let network = Sequential::new().push(Linear::new(1));
+    /// let mut config = Config::new(Source::Memory {}, network, Mse::new(), Adam::new(0.05));
+    /// config.train.epochs = 100;
+    /// let backend = Native::new(1, Isa::detect());
+    /// let summary = Trainer::with_parts(config, parts, &backend)?.train(None, &mut |_| {})?;
+    /// assert!(summary.scores["test_rmse"] < 0.2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_parts(config: Config, parts: Parts, backend: &'b dyn Backend) -> Result<Trainer<'b>, TrainError> {
+        Trainer::of(config, backend, |config| Task::of_parts(config, parts))
+    }
+
+    fn of(
+        config: Config,
+        backend: &'b dyn Backend,
+        task: impl FnOnce(&Config) -> Result<Task, TrainError>,
+    ) -> Result<Trainer<'b>, TrainError> {
         let begun = Instant::now();
         config.loss.validate().map_err(|e| config.error_at("loss", e))?;
         config.optimizer.rule.validate().map_err(|e| config.error_at("optimizer", e))?;
@@ -88,7 +126,7 @@ impl<'b> Trainer<'b> {
         }
         config.schedule.validate().map_err(|e| config.error_at("schedule", e))?;
         check_metrics(&config)?;
-        let mut task = Task::load(&config)?;
+        let mut task = task(&config)?;
         let mut config = config;
         config.loss = task.balanced(&config)?.unwrap_or(config.loss);
         let config = config;
@@ -193,6 +231,15 @@ impl<'b> Trainer<'b> {
     /// Limits the time of this session, instead of `train.max_time`.
     pub fn limit_time(&mut self, time: Time) {
         self.max_time = Some(time);
+    }
+
+    /// A model of the weights as they are now, in memory.
+    ///
+    /// # Errors
+    /// If there are no weights yet: before [`train`](Self::train) or [`prepare`](Self::prepare).
+    pub fn model(&self) -> Result<Model, ModelError> {
+        let weights = self.weights().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        Model::new(self.config.clone(), self.task.coding().clone(), weights)
     }
 
     /// Name of the main metric, as `accuracy` or `mse`; `loss` where the loss is all there is.

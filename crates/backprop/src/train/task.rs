@@ -7,7 +7,7 @@ use crate::{
     optim::OptimizerSpec,
     step::{BatchSpec, Unit},
 };
-use backprop_data::{Column, Kind, LoadOptions, Loaded, Scale, coding::Coding, coding::TargetCoding};
+use backprop_data::{Column, Kind, LoadError, LoadOptions, Loaded, Parts, Scale, coding::Coding, coding::TargetCoding};
 use std::{path::Path, sync::Arc};
 
 /// A part of the data.
@@ -34,19 +34,21 @@ impl Task {
     /// # Errors
     /// Data that cannot be read, columns that are not there.
     pub fn load(config: &Config) -> Result<Task, TrainError> {
-        let options @ DataOptions { augment, .. } = &config.data.options;
-        let options = LoadOptions {
-            // Paths of a configuration read from a file are absolute by now.
-            base: Path::new(""),
-            validation: options.validation,
-            seed: config.train.seed,
-            normalize: options.normalize,
-            normalize_target: options.normalize_target,
-            input: options.input.as_deref(),
-            target: options.target.as_deref(),
-        };
-        let loaded = config.data.source.load(&options);
-        let loaded = loaded.map_err(|e| config.error_at(&format!("data.{}", e.key), e.error.to_string()))?;
+        let loaded = config.data.source.load(&load_options(config));
+        Task::of(config, loaded.map_err(|e| at_key(config, &e))?)
+    }
+
+    /// The data that a program brings, split and scaled as the configuration says.
+    ///
+    /// # Errors
+    /// Columns that are not there, a share out of range.
+    pub fn of_parts(config: &Config, parts: Parts) -> Result<Task, TrainError> {
+        let loaded = Loaded::from_parts(parts, &load_options(config));
+        Task::of(config, loaded.map_err(|e| at_key(config, &e))?)
+    }
+
+    fn of(config: &Config, loaded: Loaded) -> Result<Task, TrainError> {
+        let DataOptions { augment, .. } = &config.data.options;
         let Loaded { parts, input, target, scale, target_scale, coding, findings } = loaded;
         let all = matches!(config.optimizer.rule, OptimizerSpec::GradientDescent(_));
         let batch_size = if all { parts.train.len() } else { config.train.batch_size.min(parts.train.len()) };
@@ -190,4 +192,23 @@ impl Task {
     fn column(&self, number: usize) -> &Column {
         self.feed.column(number)
     }
+}
+
+fn load_options(config: &Config) -> LoadOptions<'_> {
+    let options = &config.data.options;
+    LoadOptions {
+        // Paths of a configuration read from a file are absolute by now.
+        base: Path::new(""),
+        validation: options.validation,
+        seed: config.train.seed,
+        normalize: options.normalize,
+        normalize_target: options.normalize_target,
+        input: options.input.as_deref(),
+        target: options.target.as_deref(),
+    }
+}
+
+/// An error of the data at its line of the configuration.
+fn at_key(config: &Config, error: &LoadError) -> TrainError {
+    config.error_at(&format!("data.{}", error.key), error.error.to_string()).into()
 }
