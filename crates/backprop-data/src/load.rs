@@ -28,7 +28,8 @@ pub struct LoadOptions<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormaliseTarget {
-    /// `standard` for the columns of tables and series, `none` for other sources.
+    /// `standard` for the columns of tables and series, `none` for other sources and where the loss reads targets as counts or
+    /// probabilities.
     #[default]
     Auto,
     /// As they are.

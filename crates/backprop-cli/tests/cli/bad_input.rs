@@ -144,6 +144,16 @@ fn losses_and_metrics_that_do_not_fit() {
     loss("loss_of_numbers", "type = \"l1\"");
     loss("loss_quantile_range", "type = \"quantile\"\nq = 1.0");
     loss("loss_delta_zero", "type = \"huber\"\ndelta = 0.0");
+    // A network that restores its input: numbers are the target.
+    let numbers = |name: &str, to: &str| {
+        let place = Workplace::new();
+        let restoring =
+            GOOD.replacen("rows = 40", "rows = 40\ntarget = \"point\"", 1).replacen("out_features = 3", "out_features = 4", 1);
+        place.write("model.toml", restoring.replacen("type = \"cross_entropy\"", to, 1));
+        refuses(name, &place, &["train", "model.toml", "--out", "run"]);
+    };
+    numbers("loss_balanced_numbers", "type = \"cross_entropy\"\nweight = \"balanced\"");
+    numbers("metric_of_classes", "type = \"mse\"\n[[metrics]]\ntype = \"f1\"");
     loss("loss_of_log_probabilities", "type = \"kl_div\"");
 }
 

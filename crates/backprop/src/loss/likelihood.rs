@@ -144,4 +144,12 @@ impl Loss for KlDiv {
         };
         Weighted { sum: terms.sum_all(), weight: output.like(output.dim(0) as f64) }
     }
+
+    fn prediction<'g>(&self, output: Tensor<'g>, _classes: bool) -> Tensor<'g> {
+        if self.log_target { output } else { output.exp() }
+    }
+
+    fn allows_scaled_targets(&self) -> bool {
+        false
+    }
 }

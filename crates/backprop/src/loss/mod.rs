@@ -37,10 +37,16 @@ pub trait Loss: Debug + Send + Sync {
     /// Traces the loss of a model's output against the targets.
     fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g>;
 
-    /// What metrics compare with the targets: logits where the targets are classes or probabilities, else numbers in the targets'
-    /// unit. The output itself, unless the loss reads it in another way.
-    fn prediction<'g>(&self, output: Tensor<'g>) -> Tensor<'g> {
+    /// What metrics compare with the targets and predictions show: logits where the targets are `classes`, else numbers of the
+    /// targets' kind. The output itself, unless the loss reads it in another way.
+    fn prediction<'g>(&self, output: Tensor<'g>, classes: bool) -> Tensor<'g> {
+        let _ = classes;
         output
+    }
+
+    /// Whether targets that are numbers may be scaled. Counts and probabilities mean something else then.
+    fn allows_scaled_targets(&self) -> bool {
+        true
     }
 
     /// Checks the loss's numbers.
@@ -100,8 +106,11 @@ impl Loss for LossSpec {
     fn forward<'g>(&self, output: Tensor<'g>, target: Tensor<'g>) -> Weighted<'g> {
         self.get().forward(output, target)
     }
-    fn prediction<'g>(&self, output: Tensor<'g>) -> Tensor<'g> {
-        self.get().prediction(output)
+    fn prediction<'g>(&self, output: Tensor<'g>, classes: bool) -> Tensor<'g> {
+        self.get().prediction(output, classes)
+    }
+    fn allows_scaled_targets(&self) -> bool {
+        self.get().allows_scaled_targets()
     }
     fn validate(&self) -> Result<(), String> {
         self.get().validate()
@@ -363,6 +372,14 @@ impl Loss for BceWithLogits {
             },
         );
         Weighted { sum: outputs[0], weight: output.like(output.shape().elements() as f64) }
+    }
+
+    fn prediction<'g>(&self, output: Tensor<'g>, classes: bool) -> Tensor<'g> {
+        if classes { output } else { output.logistic() }
+    }
+
+    fn allows_scaled_targets(&self) -> bool {
+        false
     }
 
     fn validate(&self) -> Result<(), String> {

@@ -161,8 +161,12 @@ impl Loss for PoissonNll {
         )
     }
 
-    fn prediction<'g>(&self, output: Tensor<'g>) -> Tensor<'g> {
+    fn prediction<'g>(&self, output: Tensor<'g>, _classes: bool) -> Tensor<'g> {
         if self.log_input { output.exp() } else { output }
+    }
+
+    fn allows_scaled_targets(&self) -> bool {
+        false
     }
 
     fn validate(&self) -> Result<(), String> {

@@ -26,7 +26,7 @@ pub struct MeanAbsoluteError {}
 pub struct MeanAbsolutePercentageError {}
 
 /// Coefficient of determination R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)²: 1 is perfect, 0 as good as always the mean. With several outputs the
-/// mean of theirs. Sums are formed in f64.
+/// mean of theirs. NaN where a target does not vary. Sums are formed in f64.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct R2 {}
@@ -157,7 +157,11 @@ impl Metric for R2 {
         let outputs = sums.len() / 3;
         let (y, rest) = sums.split_at(outputs);
         let (squares, errors) = rest.split_at(outputs);
-        let of = |i: usize| 1.0 - errors[i] / (squares[i] - y[i] * y[i] / rows);
+        let of = |i: usize| {
+            let spread = squares[i] - y[i] * y[i] / rows;
+            // What rounding of Σy² leaves of a constant target is no variance.
+            if spread <= rows * f64::EPSILON * squares[i] { f64::NAN } else { 1.0 - errors[i] / spread }
+        };
         (0..outputs).map(of).sum::<f64>() / outputs as f64
     }
 }

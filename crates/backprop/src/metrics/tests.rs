@@ -116,3 +116,36 @@ fn what_is_not_a_number_is_no_hit() {
     // An infinite logit elsewhere does not matter.
     assert_eq!(value(&TopK::new(1), (&[1, 3], &[f64::NEG_INFINITY, 1.0, 0.0]), (&[1], &[1.0])), 1.0);
 }
+
+/// Where the target does not vary there is nothing to explain: not a large number that rounding made.
+#[test]
+fn r2_of_a_constant_target_is_not_defined() {
+    for i in 0..500 {
+        let constant = f64::from(0.1_f32 + i as f32 * 0.37);
+        let (y, p) = ([constant; 7], [constant + 0.5; 7]);
+        let found = value(&R2 {}, (&[7, 1], &p), (&[7, 1], &y));
+        assert!(found.is_nan(), "{constant}: {found}");
+    }
+}
+
+/// The sums of parts, the last one smaller, are those of the whole.
+#[test]
+fn sums_of_parts_give_the_value_of_the_whole() {
+    let (y, p): (Vec<f64>, Vec<f64>) = (0..7).map(|i| (f64::from(i * i % 5) - 1.5, f64::from(i) * 0.3)).unzip();
+    let targets: Vec<f64> = (0..4).map(|i| f64::from(i % 3)).collect();
+    let check = |metric: &dyn Metric, (output, width): (&[f64], usize), target: &[f64], numbers: bool, cut: usize| {
+        let part = |from: usize, to: usize| {
+            let shape: &[usize] = if numbers { &[to - from, 1] } else { &[to - from] };
+            sums(metric, (&[to - from, width], &output[from * width..to * width]), (shape, &target[from..to]))
+        };
+        let rows = target.len();
+        let added: Vec<f64> = part(0, cut).iter().zip(part(cut, rows)).map(|(a, b)| a + b).collect();
+        let (whole, parts) = (metric.value(&part(0, rows)), metric.value(&added));
+        assert!((whole - parts).abs() < 1e-12 || whole.is_nan() && parts.is_nan(), "{metric:?}: {whole} and {parts}");
+    };
+    let numbers: [&dyn Metric; 4] = [&RootMeanSquaredError {}, &MeanAbsoluteError {}, &MeanAbsolutePercentageError {}, &R2 {}];
+    numbers.iter().for_each(|metric| check(*metric, (&p, 1), &y, true, 5));
+    let classes: [&dyn Metric; 6] =
+        [&TopK::new(2), &Precision::default(), &Recall::default(), &F1::default(), &RocAuc::default(), &Perplexity::default()];
+    classes.iter().for_each(|metric| check(*metric, (&LOGITS, 3), &targets, false, 3));
+}

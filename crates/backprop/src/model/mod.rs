@@ -12,7 +12,7 @@ pub use predictions::{Outcome, Predictions};
 
 use crate::{
     config::Config,
-    loss::{Loss, LossSpec},
+    loss::Loss,
     nn::{Layer, Mode, Sequential, functional},
     run::{Run, RunError},
     step::{Groups, TracedGraph, trace_step},
@@ -177,7 +177,8 @@ impl Model {
     /// From the network's output to probabilities `[N, classes]`, numbers `[N, outputs]`, or errors of the reconstruction `[N, 1]`.
     fn readable<'g>(&self, x: Tensor<'g>, y: Tensor<'g>) -> Tensor<'g> {
         let rows = y.dim(0);
-        let y = self.config.loss.prediction(y);
+        let classes = matches!(self.coding.target, TargetCoding::Class { .. } | TargetCoding::Token { .. });
+        let y = self.config.loss.prediction(y, classes);
         match &self.coding.target {
             TargetCoding::Class { classes, .. } if y.shape().elements() == rows && classes.len() == 2 => {
                 let second = y.reshape([rows, 1]).logistic();
@@ -191,7 +192,6 @@ impl Model {
             }
             TargetCoding::Number { .. } => y.reshape([rows, y.shape().elements() / rows.max(1)]),
             TargetCoding::Input => {
-                let y = if matches!(self.config.loss, LossSpec::BceWithLogits(_)) { y.logistic() } else { y };
                 let difference = y.reshape(x.shape()) - x;
                 let dims: Vec<usize> = (1..x.rank()).collect();
                 (difference * difference).mean(&dims).reshape([rows, 1])

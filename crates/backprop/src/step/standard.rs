@@ -276,7 +276,7 @@ impl Step {
         let (loss, prediction) = {
             let _scope = b.scope("loss");
             let loss = self.loss.forward(output, y);
-            (loss, (!self.metrics.is_empty()).then(|| self.loss.prediction(output.stop_gradient())))
+            (loss, (!self.metrics.is_empty()).then(|| self.loss.prediction(output.stop_gradient(), y.dtype().is_int())))
         };
         let (prediction, y) = match (prediction, &self.unit) {
             (Some(p), _) if y.dtype().is_int() => (Some(two_classes(p, y)), y),

@@ -1,13 +1,15 @@
 use super::{TrainError, feed::Feed};
 use crate::{
     config::{Config, DataOptions},
-    loss::{Balance, ClassWeights, CrossEntropy, Focal, LossSpec, Nll, default_ignore_index},
+    loss::{Balance, ClassWeights, CrossEntropy, Focal, Loss, LossSpec, Nll, default_ignore_index},
     metrics::{Accuracy, MetricSpec, Perplexity},
     nn::{AnyLayer, LayerSpec},
     optim::OptimizerSpec,
     step::{BatchSpec, Unit},
 };
-use backprop_data::{Column, Kind, LoadError, LoadOptions, Loaded, Parts, Scale, coding::Coding, coding::TargetCoding};
+use backprop_data::{
+    Column, Kind, LoadError, LoadOptions, Loaded, NormaliseTarget, Parts, Scale, coding::Coding, coding::TargetCoding,
+};
 use std::{path::Path, sync::Arc};
 
 /// A part of the data.
@@ -34,7 +36,7 @@ impl Task {
     /// # Errors
     /// Data that cannot be read, columns that are not there.
     pub fn load(config: &Config) -> Result<Task, TrainError> {
-        let loaded = config.data.source.load(&load_options(config));
+        let loaded = config.data.source.load(&load_options(config)?);
         Task::of(config, loaded.map_err(|e| at_key(config, &e))?)
     }
 
@@ -43,7 +45,7 @@ impl Task {
     /// # Errors
     /// Columns that are not there, a share out of range.
     pub fn of_parts(config: &Config, parts: Parts) -> Result<Task, TrainError> {
-        let loaded = Loaded::from_parts(parts, &load_options(config));
+        let loaded = Loaded::from_parts(parts, &load_options(config)?);
         Task::of(config, loaded.map_err(|e| at_key(config, &e))?)
     }
 
@@ -194,18 +196,27 @@ impl Task {
     }
 }
 
-fn load_options(config: &Config) -> LoadOptions<'_> {
+fn load_options(config: &Config) -> Result<LoadOptions<'_>, TrainError> {
     let options = &config.data.options;
-    LoadOptions {
+    let normalize_target = match options.normalize_target {
+        how if config.loss.allows_scaled_targets() => how,
+        NormaliseTarget::Auto | NormaliseTarget::None => NormaliseTarget::None,
+        NormaliseTarget::Standard | NormaliseTarget::Log => {
+            let message = "this loss reads targets as counts or probabilities, which mean something else when they are scaled; \
+                           write \"none\" or leave normalize_target out";
+            return Err(config.error_at("data.normalize_target", message).into());
+        }
+    };
+    Ok(LoadOptions {
         // Paths of a configuration read from a file are absolute by now.
         base: Path::new(""),
         validation: options.validation,
         seed: config.train.seed,
         normalize: options.normalize,
-        normalize_target: options.normalize_target,
+        normalize_target,
         input: options.input.as_deref(),
         target: options.target.as_deref(),
-    }
+    })
 }
 
 /// An error of the data at its line of the configuration.
