@@ -191,7 +191,9 @@ impl Executable {
     fn check(&self, arguments: &[Vec<&Buffer>]) -> Result<(), Error> {
         if arguments.len() != self.devices {
             let (wanted, given) = (self.devices, arguments.len());
-            return Err(Error::Invalid(format!("the program runs on {wanted} devices; arguments for {given} were given")));
+            return Err(Error::Invalid(format!(
+                "the program takes {wanted} lists of arguments, one per device; {given} were given"
+            )));
         }
         for (device, list) in arguments.iter().enumerate() {
             let wanted = self.arguments.as_ref().map_or(arguments[0].len(), Vec::len);
