@@ -154,13 +154,22 @@ fn a_serialised_executable_is_loaded_again() {
     let Some(client) = client() else { return };
     let program = client.compile(COUNTER, &CompileOptions::default()).unwrap();
     let bytes = program.serialize().unwrap();
-    let loaded = client.load(&bytes, &CompileOptions::default()).unwrap().with_arguments(program.arguments().unwrap().to_vec());
-    assert_eq!(loaded.outputs(), program.outputs());
+    let loaded = client.load(&bytes, &CompileOptions::default()).unwrap();
+    assert_eq!((loaded.outputs(), loaded.arguments()), (program.outputs(), program.arguments()));
     let state = upload(&client, &[512, 512], &vec![4.0; 512 * 512]);
     let results = loaded.execute(&[vec![&state]]).unwrap();
     assert_eq!(values(&results[0][1]), [5.0]);
-    assert!(client.load(b"nonsense", &CompileOptions::default()).is_err());
-    assert!(client.load(&bytes[..bytes.len() / 2], &CompileOptions::default()).is_err());
+    let refused = |bytes: &[u8], options: &CompileOptions, words: &str| match client.load(bytes, options) {
+        Err(Error::Invalid(reason)) => assert!(reason.contains(words), "{reason}"),
+        other => panic!("{other:?}"),
+    };
+    // Plugins die of damaged bytes: that they are refused is what keeps this test alive.
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 3] ^= 4;
+    refused(&damaged, &CompileOptions::default(), "checksum");
+    refused(&bytes[..bytes.len() / 2], &CompileOptions::default(), "checksum");
+    refused(b"nonsense", &CompileOptions::default(), "no serialised executable");
+    refused(&bytes, &CompileOptions { replicas: 2, ..CompileOptions::default() }, "here is `options 1a0420022801`");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{
     options::CompileOptions,
     plugin::Plugin,
     raw, signature,
+    stored::Origin,
     table::{pointer, slice},
     value::{Value, named},
 };
@@ -122,30 +123,28 @@ impl Client {
         }?;
         let arguments = signature::main(program).map(|main| main.arguments);
         // SAFETY: the executable is new and ours.
-        unsafe { Executable::new(self, compiled.executable, options, arguments) }
+        unsafe { Executable::new(self, compiled.executable, options, self.origin(&encoded), arguments) }
     }
 
-    /// Loads what [`Executable::serialize`] gave. Only the same plugin in the same version on the same kind of device takes
-    /// it, and not every plugin notices that it is another: keep these with the bytes. The types of the arguments are not
-    /// known, and not checked, unless [`Executable::with_arguments`] says them.
+    /// Loads what [`Executable::serialize`] or [`super::Topology::compile`] gave: with the same plugin, on the same kind of
+    /// device, with the same options. Anything else, and anything damaged, is refused before the plugin sees it.
     pub fn load(&self, serialized: &[u8], options: &CompileOptions) -> Result<Executable, Error> {
         self.enough_devices(options)?;
-        if serialized.is_empty() {
-            return Err(Error::Invalid("a serialised executable is empty".into()));
-        }
         let encoded = options.encode()?;
+        let origin = self.origin(&encoded);
+        let (arguments, bytes) = origin.unwrap(serialized)?;
         // SAFETY: both byte strings live during the call.
         let loaded = unsafe {
             self.plugin().table().call::<raw::ExecutableDeserializeAndLoad>(|a| {
                 a.client = self.raw();
-                a.serialized_executable = serialized.as_ptr();
-                a.serialized_executable_size = serialized.len();
+                a.serialized_executable = bytes.as_ptr();
+                a.serialized_executable_size = bytes.len();
                 a.overridden_compile_options = encoded.as_ptr();
                 a.overridden_compile_options_size = encoded.len();
             })
         }?;
         // SAFETY: the executable is new and ours.
-        unsafe { Executable::new(self, loaded.loaded_executable, options, None) }
+        unsafe { Executable::new(self, loaded.loaded_executable, options, origin, arguments) }
     }
 
     /// Copies a tensor, row-major and dense, to the device of this place in [`Client::devices`].
@@ -187,6 +186,11 @@ impl Client {
         }
         let signed: Result<Vec<i64>, _> = dims.iter().map(|d| i64::try_from(*d)).collect();
         signed.map_err(|_| invalid("is too large for any memory".into()))
+    }
+
+    fn origin(&self, options: &[u8]) -> Origin {
+        let device = self.devices().first().map_or("", |device| device.kind.as_str());
+        Origin::new(self.plugin(), self.platform(), device, options)
     }
 
     fn enough_devices(&self, options: &CompileOptions) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use super::{
     options::CompileOptions,
     plugin::Plugin,
     raw,
+    stored::Origin,
     table::{pointer, slice},
 };
 
@@ -23,6 +24,7 @@ pub struct Executable {
     arguments: Option<Vec<TensorType>>,
     devices: usize,
     partitioned: bool,
+    origin: Origin,
 }
 
 /// The plugin's two objects, destroyed once.
@@ -91,6 +93,7 @@ impl Executable {
         client: &Client,
         raw: *mut raw::LoadedExecutable,
         options: &CompileOptions,
+        origin: Origin,
         arguments: Option<Vec<TensorType>>,
     ) -> Result<Executable, Error> {
         let mut loaded = Loaded { raw, client: client.clone(), compiled: None };
@@ -104,16 +107,10 @@ impl Executable {
         // SAFETY: the executable is alive.
         let devices = unsafe { table.call::<raw::LoadedExecutableAddressableDevices>(|a| a.executable = raw) }?.num_devices;
         loaded.compiled = Some(compiled);
-        Ok(Executable { loaded, outputs, arguments, devices, partitioned: options.partitions > 1 })
+        Ok(Executable { loaded, outputs, arguments, devices, partitioned: options.partitions > 1, origin })
     }
 
-    /// Says the types of the arguments, to be checked at each execution, where they are not known from the program's text.
-    pub fn with_arguments(mut self, arguments: Vec<(ElementType, Vec<usize>)>) -> Executable {
-        self.arguments = Some(arguments);
-        self
-    }
-
-    /// Types of the arguments, as far as they are known: from the program's text, or from [`Executable::with_arguments`].
+    /// Types of the arguments, if the program's text has its `main` in the pretty form with types of ours.
     pub fn arguments(&self) -> Option<&[(ElementType, Vec<usize>)]> {
         self.arguments.as_deref()
     }
@@ -136,7 +133,7 @@ impl Executable {
     /// The compiled program as bytes, for [`Client::load`].
     pub fn serialize(&self) -> Result<Vec<u8>, Error> {
         match &self.loaded.compiled {
-            Some(compiled) => compiled.serialize(),
+            Some(compiled) => Ok(self.origin.wrap(self.arguments.as_deref(), &compiled.serialize()?)),
             None => Err(Error::Invalid("this executable cannot be serialised".into())),
         }
     }

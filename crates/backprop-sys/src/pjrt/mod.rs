@@ -21,7 +21,9 @@ mod options;
 mod plugin;
 pub mod raw;
 pub mod signature;
+mod stored;
 mod table;
+mod target;
 mod topology;
 mod value;
 
@@ -33,5 +35,6 @@ pub use error::{Code, Error};
 pub use executable::{CompiledMemory, Executable};
 pub use options::CompileOptions;
 pub use plugin::Plugin;
+pub use target::Target;
 pub use topology::{DeviceDescription, Topology};
 pub use value::Value;

@@ -12,7 +12,15 @@ use std::{
 
 use libloading::{Library, Symbol};
 
-use super::{client::Client, error::Error, file, raw, table::Table, topology::Topology, value::Value};
+use super::{
+    client::Client,
+    error::Error,
+    file, raw,
+    table::Table,
+    target::{self, Target},
+    topology::Topology,
+    value::Value,
+};
 
 /// The oldest minor version that was tried and works. The header promises less: twelve weeks.
 pub(super) const MINOR_LOWEST: i32 = 81;
@@ -84,12 +92,18 @@ impl Plugin {
         Topology::new(self, name, options)
     }
 
+    /// The GPUs whose descriptions the plugin carries, for the option `target_config` of [`Plugin::topology`].
+    pub fn targets(&self) -> Result<Vec<Target>, Error> {
+        target::read(self.path())
+    }
+
     pub(super) fn table(&self) -> &Table {
         &self.0
     }
 }
 
 fn open(path: &Path) -> Result<Table, Error> {
+    let length = fs::metadata(path).map_or(0, |m| m.len());
     // SAFETY: runs the initialisers of a library that the user named as a plugin; the file is whole and for this machine.
     let library = unsafe { Library::new(path) }.map_err(|e| refused(path, &sentence(&e)))?;
     // Never unloaded: a plugin's threads and its C++ destructors outlive every client.
@@ -108,7 +122,7 @@ fn open(path: &Path) -> Result<Table, Error> {
         return Err(reason("the table of functions of this plugin is damaged; install the plugin anew"));
     }
     // SAFETY: not null, and the library is never unloaded.
-    let table = unsafe { Table::new(api, path.to_path_buf()) };
+    let table = unsafe { Table::new(api, path.to_path_buf(), length) };
     let (major, minor) = table.version();
     if major != raw::MAJOR || minor < MINOR_LOWEST {
         return Err(Error::Version { path: path.to_path_buf(), major, minor });

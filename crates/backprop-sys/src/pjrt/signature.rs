@@ -45,6 +45,13 @@ pub fn main(program: &str) -> Option<Signature> {
     Some(signature)
 }
 
+/// The type that a text like `tensor<2x3xf32>` says.
+pub(super) fn tensor(text: &str) -> Option<(ElementType, Vec<usize>)> {
+    let mut text = Text(text);
+    let read = text.tensor()?;
+    text.0.is_empty().then_some(read)
+}
+
 /// One type, or several in parentheses.
 fn results(text: &mut Text, into: &mut Vec<(ElementType, Vec<usize>)>) -> Option<()> {
     if !text.comes("(") {

@@ -27,6 +27,7 @@ struct Padded<F> {
 pub(super) struct Table {
     api: *const raw::Api,
     path: PathBuf,
+    length: u64,
 }
 
 // SAFETY: the table is constant after GetPjrtApi returned it, and PJRT's functions may be called from any thread.
@@ -38,12 +39,17 @@ impl Table {
     /// # Safety
     ///
     /// `api` is what a plugin's `GetPjrtApi` returned, not null, and the plugin is never unloaded.
-    pub(super) unsafe fn new(api: *const raw::Api, path: PathBuf) -> Table {
-        Table { api, path }
+    pub(super) unsafe fn new(api: *const raw::Api, path: PathBuf, length: u64) -> Table {
+        Table { api, path, length }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Bytes of the plugin's file: two builds that call themselves the same are rarely as long.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// Major and minor number of the plugin's version.

@@ -8,7 +8,8 @@ use super::{
     executable::Compiled,
     options::CompileOptions,
     plugin::Plugin,
-    raw,
+    raw, signature,
+    stored::Origin,
     table::{pointer, slice},
     value::{Value, named},
 };
@@ -50,17 +51,33 @@ impl fmt::Debug for Topology {
 
 impl Topology {
     pub(super) fn new(plugin: &Plugin, name: &str, options: &[(&str, Value)]) -> Result<Topology, Error> {
-        let options = named(options);
+        let values = named(options);
         // SAFETY: name and options live during the call.
         let made = unsafe {
             plugin.table().call::<raw::TopologyDescriptionCreate>(|a| {
                 a.topology_name = name.as_ptr();
                 a.topology_name_size = name.len();
-                a.create_options = pointer(&options);
-                a.num_options = options.len();
+                a.create_options = pointer(&values);
+                a.num_options = values.len();
             })
         }?;
-        Ok(Topology { raw: made.topology, plugin: plugin.clone() })
+        let topology = Topology { raw: made.topology, plugin: plugin.clone() };
+        topology.check_platform(options)?;
+        Ok(topology)
+    }
+
+    /// A target of another platform is taken, and compiling for it is a segmentation fault.
+    fn check_platform(&self, options: &[(&str, Value)]) -> Result<(), Error> {
+        let own = self.platform_name()?;
+        for (name, value) in options {
+            let Value::Text(text) = value else { continue };
+            let wanted = text.split_once("platform_name: \"").and_then(|(_, rest)| rest.split('"').next());
+            if let Some(wanted) = wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(&own)) {
+                let plugin = self.plugin.path().display();
+                return Err(Error::Invalid(format!("`{name}` describes a device of {wanted}; {plugin} compiles for {own}")));
+            }
+        }
+        Ok(())
     }
 
     /// The platform: `cuda`, `rocm`, `tpu`.
@@ -83,9 +100,9 @@ impl Topology {
     }
 
     /// Compiles a program for these devices, to the bytes that [`super::Client::load`] takes where they are.
-    pub fn compile(&self, program: &str, options: &CompileOptions) -> Result<Vec<u8>, Error> {
+    pub fn compile(&self, text: &str, options: &CompileOptions) -> Result<Vec<u8>, Error> {
         let encoded = options.encode()?;
-        let program = program_of(program);
+        let program = program_of(text);
         // SAFETY: program and options live during the call; the executable is new and ours.
         let compiled = unsafe {
             let made = self.plugin.table().call::<raw::Compile>(|a| {
@@ -96,7 +113,9 @@ impl Topology {
             })?;
             Compiled::new(&self.plugin, made.executable)
         };
-        compiled.serialize()
+        let device = self.devices()?.into_iter().next().map_or_else(String::new, |device| device.kind);
+        let origin = Origin::new(&self.plugin, &self.platform_name()?, &device, &encoded);
+        Ok(origin.wrap(signature::main(text).map(|main| main.arguments).as_deref(), &compiled.serialize()?))
     }
 }
 
