@@ -86,9 +86,17 @@ impl Buffer {
         // Boxed, so that bytes inside of `B` itself do not move with it.
         let mut into = Box::new(into);
         self.check_size((*into).as_mut().len())?;
-        // SAFETY: `Pending` owns the memory and neither touches nor frees it before the event has happened.
-        let event = unsafe { self.copy((*into).as_mut()) }?;
-        Ok(Pending { event, into: Some(into), _client: self.client.clone() })
+        let into = Box::into_raw(into);
+        // SAFETY: the memory is ours, and nobody touches or frees it before the event has happened.
+        let started = unsafe { self.copy((*into).as_mut()) };
+        match started {
+            Ok(event) => Ok(Pending { event, into, _client: self.client.clone() }),
+            Err(error) => {
+                // SAFETY: from `Box::into_raw`; no copy has begun.
+                drop(unsafe { Box::from_raw(into) });
+                Err(error)
+            }
+        }
     }
 
     /// Waits until it is computed, and says whether that failed.
@@ -168,18 +176,22 @@ fn row_major(order: &[i64]) -> raw::MemoryLayout {
 /// A copy from the device that may still be under way. Dropping it waits for the end.
 pub struct Pending<B> {
     event: Event,
-    into: Option<Box<B>>,
+    /// From `Box::into_raw`, or null: a reference would claim that nobody else writes there.
+    into: *mut B,
     _client: Client,
 }
+
+// SAFETY: the memory is owned, and may be sent as `B` may.
+unsafe impl<B: Send> Send for Pending<B> {}
+// SAFETY: nothing of `B` can be reached through a shared reference.
+unsafe impl<B: Send> Sync for Pending<B> {}
 
 impl<B> Pending<B> {
     /// Waits for the copy and gives back the memory with the tensor in it.
     pub fn wait(mut self) -> Result<B, Error> {
         self.event.wait()?;
-        match self.into.take() {
-            Some(into) => Ok(*into),
-            None => Err(Error::Invalid("this copy was taken already".into())),
-        }
+        // SAFETY: from `Box::into_raw`; the copy has ended, and null keeps `drop` away.
+        Ok(*unsafe { Box::from_raw(std::mem::replace(&mut self.into, ptr::null_mut())) })
     }
 
     /// Whether [`Pending::wait`] would return at once.
@@ -190,9 +202,12 @@ impl<B> Pending<B> {
 
 impl<B> Drop for Pending<B> {
     fn drop(&mut self) {
-        if self.into.is_some() {
-            // A failure is nobody's any more; what counts is that nobody writes into the memory after it is freed.
-            let _ = self.event.wait();
+        if self.into.is_null() {
+            return;
         }
+        // A failure is nobody's any more; what counts is that nobody writes into the memory after it is freed.
+        let _ = self.event.wait();
+        // SAFETY: from `Box::into_raw`, not taken; the copy has ended.
+        drop(unsafe { Box::from_raw(self.into) });
     }
 }

@@ -127,6 +127,11 @@ fn open(path: &Path) -> Result<Table, Error> {
     if major != raw::MAJOR || minor < MINOR_LOWEST {
         return Err(Error::Version { path: path.to_path_buf(), major, minor });
     }
+    // Memory that a plugin still writes to could not be kept, or given back, without these.
+    table.require::<raw::EventAwait>()?;
+    table.require::<raw::EventDestroy>()?;
+    table.require::<raw::BufferDestroy>()?;
+    table.require::<raw::ErrorDestroy>()?;
     Ok(table)
 }
 

@@ -58,6 +58,11 @@ impl Table {
         unsafe { ((*self.api).version.major, (*self.api).version.minor) }
     }
 
+    /// Fails if the plugin does not have a function.
+    pub(super) fn require<F: Function>(&self) -> Result<(), Error> {
+        self.entry::<F>().map(|_| ()).ok_or_else(|| self.missing::<F>())
+    }
+
     /// The address of a function, if the table reaches as far and has it.
     fn entry<F: Function>(&self) -> Option<*const c_void> {
         let offset = raw::API_HEAD + F::SLOT * size_of::<*const c_void>();
