@@ -1,6 +1,7 @@
 //! The command line.
 
-use backprop::config::Time;
+use crate::devices;
+use backprop::{accelerator::DeviceName, config::Time};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     Devices(DevicesOptions),
     /// Print the JSON schema of configurations, for editors
     Schema(SchemaOptions),
+    /// Load a plugin and print what it is: what this program starts itself for
+    #[command(name = devices::PROBE, hide = true)]
+    Probe(ProbeOptions),
 }
 
 #[derive(Args)]
@@ -112,10 +116,16 @@ pub(crate) struct SetOptions {
 
 #[derive(Args)]
 pub(crate) struct DeviceOptions {
-    /// Threads [default: all that this process may use]; the result does not depend on it
+    /// What to compute on: cpu, cuda, rocm, tpu or pjrt:/path/plugin.so; `backprop devices` lists what is here [default: cpu]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<DeviceName>,
+    /// How many devices of that kind share each batch [default: 1]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) devices: Option<usize>,
+    /// Threads of the cpu [default: all that this process may use]; the result does not depend on it
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) threads: Option<usize>,
-    /// Instruction set [default: the best there is]; avx2 and avx512 give the same result
+    /// Instruction set of the cpu [default: the best there is]; avx2 and avx512 give the same result
     #[arg(long, value_name = "ISA")]
     pub(crate) isa: Option<IsaName>,
 }
@@ -235,9 +245,16 @@ pub(crate) struct InspectOptions {
 
 #[derive(Args)]
 pub(crate) struct DevicesOptions {
-    /// Print one JSON object per device
+    /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ProbeOptions {
+    /// The plugin
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
 }
 
 #[derive(Args)]

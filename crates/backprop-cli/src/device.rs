@@ -1,11 +1,13 @@
 //! What computes.
 
 use crate::{
-    args::{DeviceOptions, DevicesOptions, IsaName},
+    args::{DeviceOptions, IsaName},
+    devices,
     failure::Failure,
-    output,
 };
 use backprop::{
+    accelerator::{DeviceName, Finder, Usable},
+    config::TrainConfig,
     core::{
         Isa,
         exec::{Backend, native::Native},
@@ -13,39 +15,91 @@ use backprop::{
     machine,
 };
 
-/// The number of threads asked for on the command line, else in the configuration, else all there are.
-pub(crate) fn threads(options: &DeviceOptions, configured: Option<usize>) -> usize {
-    options.threads.or(configured).unwrap_or_else(machine::threads)
+/// Key of the device in a configuration.
+const CONFIGURED: &str = "train.device";
+
+/// What was asked for on the command line and in the configuration.
+pub(crate) struct Wanted<'o> {
+    options: &'o DeviceOptions,
+    device: DeviceName,
+    /// Who named the device, for messages.
+    named_by: &'static str,
+    devices: Option<usize>,
+    threads: Option<usize>,
 }
 
-/// The backend that was asked for.
-pub(crate) fn backend(options: &DeviceOptions, threads: usize) -> Result<Native, Failure> {
-    let isa = match options.isa {
-        None => Isa::detect(),
-        Some(IsaName::Portable) => Isa::Portable,
-        Some(IsaName::Avx2) => Isa::Avx2,
-        Some(IsaName::Avx512) => Isa::Avx512,
-    };
-    if !Isa::available().contains(&isa) {
-        return Err(Failure::Arguments(format!("this processor does not have {isa}; it has {}", names().join(", "))));
+impl<'o> Wanted<'o> {
+    /// For training: the command line, else the configuration.
+    pub(crate) fn for_training(options: &'o DeviceOptions, config: &TrainConfig) -> Wanted<'o> {
+        let (configured, devices) = (config.device.clone(), options.devices.or(config.devices));
+        match configured {
+            Some(device) if options.device.is_none() => {
+                Wanted { options, device, named_by: CONFIGURED, devices, threads: config.threads }
+            }
+            _ => Wanted { devices, ..Wanted::for_use(options, config) },
+        }
     }
-    Ok(Native::new(threads, isa))
-}
 
-fn names() -> Vec<&'static str> {
-    Isa::available().iter().map(|isa| isa.name()).collect()
-}
-
-/// `backprop devices`.
-pub(crate) fn run(options: &DevicesOptions) -> Result<(), Failure> {
-    let (threads, isa) = (machine::threads(), Isa::detect());
-    let description = Native::new(threads, isa).describe();
-    if options.json {
-        output::json(&serde_json::json!({
-            "device": "cpu", "description": description, "threads": threads, "isa": isa.name(), "isa_available": names(),
-        }));
-    } else {
-        output::line(&format!("{description}; instruction sets: {}", names().join(", ")));
+    /// For using what was trained, perhaps elsewhere: the command line alone says on which device.
+    pub(crate) fn for_use(options: &'o DeviceOptions, config: &TrainConfig) -> Wanted<'o> {
+        let device = options.device.clone().unwrap_or_default();
+        Wanted { options, device, named_by: "--device", devices: options.devices, threads: config.threads }
     }
-    Ok(())
+
+    /// The number of threads asked for on the command line, else in the configuration, else all there are.
+    pub(crate) fn threads(&self) -> usize {
+        self.options.threads.or(self.threads).unwrap_or_else(machine::threads)
+    }
+
+    /// The backend that was asked for.
+    pub(crate) fn backend(&self) -> Result<Box<dyn Backend>, Failure> {
+        if self.device == DeviceName::Cpu {
+            return self.native();
+        }
+        for (option, given) in [("--threads", self.options.threads.is_some()), ("--isa", self.options.isa.is_some())] {
+            if given {
+                return Err(self.refused(&format!("{option} is for the cpu; leave it out")));
+            }
+        }
+        let usable = Finder::new(devices::prober()?).find(&self.device).map_err(|why| self.refused(&why.to_string()))?;
+        let (there, wanted) = (usable.report.devices.len(), self.devices.unwrap_or(1));
+        // A plugin for processors makes as many devices as it is asked for.
+        if wanted > there && usable.report.platform != "cpu" {
+            return Err(self.refused(&format!("{wanted} devices were asked for, and there {}", are(there))));
+        }
+        open(&usable, wanted).map_err(|why| self.refused(&why))
+    }
+
+    fn native(&self) -> Result<Box<dyn Backend>, Failure> {
+        if self.devices.is_some_and(|n| n > 1) {
+            return Err(self.refused("it is one device, whose threads share each batch; leave out --devices and train.devices"));
+        }
+        let isa = match self.options.isa {
+            None => Isa::detect(),
+            Some(IsaName::Portable) => Isa::Portable,
+            Some(IsaName::Avx2) => Isa::Avx2,
+            Some(IsaName::Avx512) => Isa::Avx512,
+        };
+        if !Isa::available().contains(&isa) {
+            let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+            return Err(Failure::Arguments(format!("this processor does not have {isa}; it has {}", names.join(", "))));
+        }
+        Ok(Box::new(Native::new(self.threads(), isa)))
+    }
+
+    fn refused(&self, why: &str) -> Failure {
+        // What is wrong with a plugin names its file.
+        let device = if matches!(self.device, DeviceName::Plugin(_)) { "pjrt".into() } else { self.device.to_string() };
+        let otherwise = if self.named_by == CONFIGURED { "; --device cpu goes before the configuration" } else { "" };
+        Failure::Arguments(format!("{} {device}: {why}{otherwise}", self.named_by))
+    }
+}
+
+fn are(count: usize) -> String {
+    if count == 1 { "is 1".into() } else { format!("are {count}") }
+}
+
+/// The backend of a plugin.
+fn open(usable: &Usable, _devices: usize) -> Result<Box<dyn Backend>, String> {
+    Err(format!("{} is not supported in this build", usable.report.platform))
 }

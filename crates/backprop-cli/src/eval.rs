@@ -1,6 +1,6 @@
 //! `backprop eval`.
 
-use crate::{args::EvalOptions, device, failure::Failure, output};
+use crate::{args::EvalOptions, device::Wanted, failure::Failure, output};
 use backprop::{
     data::coding::TargetCoding,
     run::Run,
@@ -10,9 +10,8 @@ use serde_json::{Map, Value, json};
 
 pub(crate) fn run(options: &EvalOptions) -> Result<(), Failure> {
     let (run, config) = Run::open(&options.run)?;
-    let threads = device::threads(&options.device, config.train.threads);
-    let backend = device::backend(&options.device, threads)?;
-    let mut trainer = Trainer::new(config, &backend)?;
+    let backend = Wanted::for_use(&options.device, &config.train).backend()?;
+    let mut trainer = Trainer::new(config, &*backend)?;
     trainer.load_weights(&run)?;
     let mut object = Map::from_iter([("event".into(), "evaluated".into()), ("run".into(), json!(run.folder()))]);
     let mut tables = Vec::new();

@@ -1,6 +1,6 @@
 //! `backprop inspect`.
 
-use crate::{args::InspectOptions, device, failure::Failure, output, train};
+use crate::{args::InspectOptions, device::Wanted, failure::Failure, output, train};
 use backprop::{
     core::pass,
     train::{Inspection, LayerMemory, Trainer},
@@ -8,9 +8,9 @@ use backprop::{
 
 pub(crate) fn run(options: &InspectOptions) -> Result<(), Failure> {
     let (config, _) = train::configuration(options.config.as_deref(), &options.set.set)?;
-    let threads = device::threads(&options.device, config.train.threads);
-    let backend = device::backend(&options.device, threads)?;
-    let trainer = Trainer::new(config, &backend)?;
+    let wanted = Wanted::for_training(&options.device, &config.train);
+    let (threads, backend) = (wanted.threads(), wanted.backend()?);
+    let trainer = Trainer::new(config, &*backend)?;
     let rows = options.batch.unwrap_or(trainer.task().batch_size());
     if let Some(name) = &options.pass {
         return show_pass(&trainer, rows, name);

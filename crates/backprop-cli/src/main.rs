@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod device;
+mod devices;
 mod eval;
 mod failure;
 mod init;
@@ -31,8 +32,9 @@ fn main() -> ExitCode {
         Command::Generate(options) => predict::generate(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Inspect(options) => inspect::run(&options),
-        Command::Devices(options) => device::run(&options),
+        Command::Devices(options) => devices::run(&options),
         Command::Schema(options) => schema::run(&options),
+        Command::Probe(options) => devices::probe(&options),
     };
     // The panic hook has printed what happened; here it only becomes the documented exit code.
     match catch_unwind(AssertUnwindSafe(run)) {

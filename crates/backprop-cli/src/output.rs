@@ -63,6 +63,21 @@ pub(crate) fn fits(rows: &[Vec<String>]) -> bool {
     (0..count).map(width).sum::<usize>() + 2 * count <= WIDTH
 }
 
+/// A text in lines that fit beside so many columns, broken between words; a word that fits no line has one of its own.
+pub(crate) fn wrapped(text: &str, indent: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || indent + line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push_str(if line.is_empty() { "" } else { " " });
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 fn cut(cell: &str, width: usize) -> String {
     if cell.chars().count() <= width {
         return cell.to_owned();
@@ -123,6 +138,15 @@ mod tests {
         let lines = aligned(&[row(["sample", "price", "kind"]), row([&long, "9.5", "x"]), row(["b", "10.5", "y"])]);
         assert!(lines.iter().all(|l| l.chars().count() <= WIDTH), "{lines:?}");
         assert!(lines[1].contains("…    9.5  x") && lines[2].ends_with("10.5  y"), "{lines:?}");
+    }
+
+    #[test]
+    fn texts_break_between_words() {
+        let long = "x".repeat(120);
+        let text = format!("{} {long} end", "word ".repeat(40));
+        let lines = wrapped(&text, 6);
+        assert_eq!(lines.join(" "), text.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert!(lines.iter().all(|l| l.chars().count() <= WIDTH - 6 || *l == long), "{lines:?}");
     }
 
     #[test]

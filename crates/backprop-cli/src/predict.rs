@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Format, GenerateOptions, PredictOptions},
-    device,
+    device::Wanted,
     failure::Failure,
     output,
 };
@@ -23,8 +23,8 @@ const STANDARD_INPUT: &str = "-";
 
 pub(crate) fn run(options: &PredictOptions) -> Result<(), Failure> {
     let model = Model::load(&options.run)?;
-    let threads = device::threads(&options.device, model.config().train.threads);
-    let model = model.on(Arc::new(device::backend(&options.device, threads)?));
+    let backend = Wanted::for_use(&options.device, &model.config().train).backend()?;
+    let model = model.on(Arc::from(backend));
     let predictions = if options.files.is_empty() || options.files == [Path::new(STANDARD_INPUT)] {
         let mut bytes = Vec::new();
         let read = io::stdin().lock().read_to_end(&mut bytes);
@@ -196,8 +196,8 @@ fn agreement(predictions: &Predictions) -> Option<String> {
 /// `backprop generate`.
 pub(crate) fn generate(options: &GenerateOptions) -> Result<(), Failure> {
     let model = Model::load(&options.run)?;
-    let threads = device::threads(&options.device, model.config().train.threads);
-    let model = model.on(Arc::new(device::backend(&options.device, threads)?));
+    let backend = Wanted::for_use(&options.device, &model.config().train).backend()?;
+    let model = model.on(Arc::from(backend));
     let how = Generate {
         length: options.length,
         temperature: options.temperature,

@@ -1,6 +1,6 @@
 //! `backprop train`.
 
-use crate::{args::TrainOptions, device, failure::Failure, signals::Signals, view};
+use crate::{args::TrainOptions, device::Wanted, failure::Failure, signals::Signals, view};
 use backprop::{
     config::Config,
     run::Run,
@@ -39,9 +39,9 @@ pub(crate) fn run(options: &TrainOptions) -> Result<(), Failure> {
             (None, config, name)
         }
     };
-    let threads = device::threads(&options.device, config.train.threads);
-    let backend = device::backend(&options.device, threads)?;
-    let mut trainer = Trainer::new(config, &backend)?;
+    let wanted = Wanted::for_training(&options.device, &config.train);
+    let backend = wanted.backend()?;
+    let mut trainer = Trainer::new(config, &*backend)?;
     if let Some(time) = options.max_time {
         trainer.limit_time(time);
     }

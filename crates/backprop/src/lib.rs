@@ -1,5 +1,6 @@
 //! A training engine for neural networks: layers, losses, optimizers, training, checkpoints
 
+pub mod accelerator;
 pub mod checkpoint;
 pub mod compare;
 pub mod config;

@@ -39,10 +39,12 @@ const SUMMARY: &str = "summary.json";
 const CODING: &str = "preprocessing.json";
 
 /// Keys that can change while a run goes on: how long it lasts and how it is run, not what its steps compute.
-const FREE: [&str; 8] = [
+const FREE: [&str; 10] = [
     "train.epochs",
     "train.early_stopping",
     "train.threads",
+    "train.device",
+    "train.devices",
     "train.loader_threads",
     "train.max_time",
     "train.max_nonfinite_steps",

@@ -3,7 +3,7 @@
 //! The expected messages are the files in `messages/`; run with BACKPROP_UPDATE_MESSAGES=1 to write them anew, and read what changed.
 
 use super::Workplace;
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, process::Command};
 
 pub(super) const GOOD: &str = r#"[data]
 source = "clusters"
@@ -36,7 +36,12 @@ batch_size = 8
 
 /// Runs the program on bad input and compares what it says with the file of that name.
 pub(super) fn refuses(name: &str, place: &Workplace, arguments: &[&str]) {
-    let output = place.run(arguments);
+    refuses_command(name, place, &mut place.command(arguments));
+}
+
+/// As [`refuses`], for a command with an environment of its own.
+pub(super) fn refuses_command(name: &str, place: &Workplace, command: &mut Command) {
+    let output = command.output().unwrap();
     let folder = fs::canonicalize(place.folder.path()).unwrap().display().to_string();
     let said = String::from_utf8(output.stderr)
         .unwrap()

@@ -89,13 +89,6 @@ fn passes_are_shown_before_and_after() {
 }
 
 #[test]
-fn devices_are_listed() {
-    let place = Workplace::new();
-    assert!(place.succeed(&["devices"]).starts_with("cpu ("));
-    assert_eq!(last_json(&place.succeed(&["devices", "--json"]))["device"], "cpu");
-}
-
-#[test]
 fn help_documents_the_exit_codes() {
     let place = Workplace::new();
     for arguments in [&["--help"][..], &["train", "--help"]] {

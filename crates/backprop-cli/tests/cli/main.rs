@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_tables;
 mod commands;
 mod compare;
+mod devices;
 mod formats;
 mod init;
 mod media;

@@ -16,7 +16,7 @@ fn weights(place: &Workplace, name: &str, model_name: &str, settings: &[&str], o
 /// What this processor has, as `devices` tells.
 fn isas(place: &Workplace) -> Vec<String> {
     let devices: Value = super::last_json(&place.succeed(&["devices", "--json"]));
-    devices["isa_available"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
+    devices["devices"][0]["isa_available"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
 }
 
 fn same_everywhere(model: &str, settings: &[&str]) {

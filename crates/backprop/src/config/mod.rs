@@ -38,8 +38,9 @@ pub use schema::json_schema;
 pub use tables::{DataConfig, DataOptions, OptimizerConfig, TrainConfig};
 pub use time::Time;
 
-use crate::{loss::LossSpec, metrics::MetricSpec, nn::LayerSpec, optim::OptimizerSpec, schedule::Schedule};
-use backprop_data::Source;
+use crate::{
+    accelerator::DeviceName, loss::LossSpec, metrics::MetricSpec, nn::LayerSpec, optim::OptimizerSpec, schedule::Schedule,
+};
 use decode::{decode, missing, unknown_key};
 use document::{Document, Found, Path, Step};
 use serde::{Serialize, de::DeserializeOwned};
@@ -141,7 +142,7 @@ impl Config {
             train: optional(&document, "train")?,
             document: None,
         };
-        absolute_paths(&mut config.data.source, base);
+        absolute_paths(&mut config, base);
         config.document = Some(Arc::new(document));
         Ok(config)
     }
@@ -297,11 +298,14 @@ fn config_path(document: &Document, layer: &str) -> Path {
     path
 }
 
-fn absolute_paths(source: &mut Source, base: &path::Path) {
+fn absolute_paths(config: &mut Config, base: &path::Path) {
     let fix = |p: &mut path::PathBuf| {
         if let Ok(absolute) = path::absolute(base.join(&*p)) {
             *p = absolute;
         }
     };
-    source.paths_mut().into_iter().for_each(fix);
+    config.data.source.paths_mut().into_iter().for_each(fix);
+    if let Some(DeviceName::Plugin(Some(path))) = &mut config.train.device {
+        fix(path);
+    }
 }

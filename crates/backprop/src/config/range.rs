@@ -62,7 +62,7 @@ const ROWS: &[(&str, &[&str], Range)] = &[
     ("schedule", &["min_learning_rate", "power", "threshold"], Range::NotNegative),
     ("schedule", &["factor"], Range::BelowOne),
     ("train", &["epochs", "batch_size", "threads", "checkpoint_every_steps", "max_nonfinite_steps"], Range::Count),
-    ("train", &["early_stopping", "accumulate"], Range::Count),
+    ("train", &["early_stopping", "accumulate", "devices"], Range::Count),
     ("train", &["early_stopping_min_delta"], Range::NotNegative),
     ("train", &["ema"], Range::BelowOne),
     ("train", &["clip_norm", "clip_value", "checkpoint_every_seconds"], Range::Positive),

@@ -1,7 +1,7 @@
 //! The tables `[data]`, `[optimizer]` and `[train]`.
 
 use super::Time;
-use crate::{optim::OptimizerSpec, schedule::Monitor, step::ParameterGroup};
+use crate::{accelerator::DeviceName, optim::OptimizerSpec, schedule::Monitor, step::ParameterGroup};
 use backprop_data::{Augment, Normalise, NormaliseTarget, Source};
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,12 @@ pub struct TrainConfig {
     /// Threads; all that the process may use if not given. The result does not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// What training computes on, where the command line does not say: `"cpu"` if not given. In Rust the backend says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceName>,
+    /// How many devices of that kind share each batch; 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub devices: Option<usize>,
     /// Threads that read and decode batches ahead of the step; chosen by the kind of data if not given. The result does not
     /// depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +155,8 @@ impl Default for TrainConfig {
             early_stopping_monitor: Monitor::Metric,
             seed: 0,
             threads: None,
+            device: None,
+            devices: None,
             loader_threads: None,
             keep_best: true,
             checkpoint_every_steps: None,

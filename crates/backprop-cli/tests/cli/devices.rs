@@ -1,0 +1,264 @@
+//! Accelerators: what is listed, and what cannot be used is told before anything is done.
+
+use super::{
+    Workplace,
+    bad_input::{GOOD, finished, refuses, refuses_command},
+    last_json,
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// The program in a place whose home, environment and path hold no plugin.
+fn command(place: &Workplace, arguments: &[&str]) -> Command {
+    let mut command = place.command(arguments);
+    for variable in ["BACKPROP_PJRT_PLUGIN", "BACKPROP_PROBE_SECONDS", "TPU_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
+        command.env_remove(variable);
+    }
+    command.env("HOME", place.folder.path()).env("PATH", place.folder.path());
+    command
+}
+
+/// Folder of the programs under test.
+fn built() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_backprop")).parent().unwrap()
+}
+
+/// The plugin of `backprop-sys/examples/fake_pjrt`, which fails as its environment says. It is built here: nothing else makes sure that
+/// it is, and it takes no time where it was.
+fn fake_plugin() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let mut build = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+        build.args(["build", "--quiet", "--offline", "--package", "backprop-sys", "--example", "fake_pjrt", "--target-dir"]);
+        build.arg(built().parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if built().ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "the plugin for tests was not built");
+        let name = format!("{}fake_pjrt{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+        built().join("examples").join(name)
+    })
+}
+
+/// A place with a configuration and the plugin for tests.
+fn with_fake() -> Workplace {
+    let place = Workplace::new();
+    place.write("model.toml", GOOD);
+    fs::copy(fake_plugin(), place.path("fake.so")).unwrap();
+    place
+}
+
+/// A command whose plugin fails in a way.
+fn fake(place: &Workplace, behaviour: &str, arguments: &[&str]) -> Command {
+    let mut command = command(place, arguments);
+    command.env("FAKE_PJRT", behaviour);
+    command
+}
+
+const TRAIN: [&str; 6] = ["train", "model.toml", "--out", "run", "--device", "pjrt:plugin.so"];
+const TRAIN_FAKE: [&str; 6] = ["train", "model.toml", "--out", "run", "--device", "pjrt:fake.so"];
+
+/// Training with a plugin is refused, and leaves nothing behind.
+fn refuses_training(name: &str, place: &Workplace, command: &mut Command) {
+    refuses_command(name, place, command);
+    assert!(!place.path("run").exists(), "{name}: a run folder was left behind");
+}
+
+#[test]
+fn files_that_are_no_plugins() {
+    let place = Workplace::new();
+    place.write("model.toml", GOOD);
+    let refuses = |name: &str| refuses_training(name, &place, &mut command(&place, &TRAIN));
+    refuses("plugin_missing");
+    place.write("plugin.so", "not a library at all\n");
+    refuses("plugin_text");
+    place.write("plugin.so", "");
+    refuses("plugin_empty");
+    let program = fs::read(env!("CARGO_BIN_EXE_backprop")).unwrap();
+    place.write("plugin.so", &program[..4096]);
+    refuses_contains(&place, &["plugin.so", "cut short"]);
+    fs::remove_file(place.path("plugin.so")).unwrap();
+    fs::create_dir(place.path("plugin.so")).unwrap();
+    refuses("plugin_folder");
+}
+
+/// A message that has a length in it.
+fn refuses_contains(place: &Workplace, parts: &[&str]) {
+    let output = command(place, &TRAIN).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    assert!(!place.path("run").exists(), "a run folder was left behind");
+}
+
+/// A shared library of another kind: one of those that the compiler itself loads.
+#[test]
+fn a_library_that_is_no_plugin() {
+    let libraries = fs::read_dir(built().join("deps")).unwrap().flatten().map(|entry| entry.path());
+    let macros = |path: &PathBuf| {
+        path.extension().is_some_and(|e| e == &env::consts::DLL_SUFFIX[1..]) && path.to_string_lossy().contains("serde_derive-")
+    };
+    let Some(library) = libraries.into_iter().find(macros) else {
+        println!("skipped: no shared library was built");
+        return;
+    };
+    let place = Workplace::new();
+    place.write("model.toml", GOOD);
+    fs::copy(library, place.path("plugin.so")).unwrap();
+    refuses_training("plugin_other_library", &place, &mut command(&place, &TRAIN));
+}
+
+#[test]
+fn plugins_that_fail() {
+    let place = with_fake();
+    for (behaviour, name) in
+        [("old", "plugin_old"), ("major", "plugin_major"), ("nodevice", "plugin_no_device"), ("abort", "plugin_crash")]
+    {
+        refuses_training(name, &place, &mut fake(&place, behaviour, &TRAIN_FAKE));
+    }
+    refuses_training("plugin_hang", &place, fake(&place, "hang", &TRAIN_FAKE).env("BACKPROP_PROBE_SECONDS", "1"));
+    let other = ["train", "model.toml", "--out", "run", "--device", "cuda"];
+    let named = format!("cuda={}", place.path("absent.so").display());
+    let output = command(&place, &other).env("BACKPROP_PJRT_PLUGIN", named).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Every command that computes refuses what cannot be used.
+#[test]
+fn every_command_refuses_a_plugin_that_fails() {
+    let place = finished();
+    place.write("plugin.so", "text");
+    place.write("points.csv", "1,2,3,4\n");
+    let before = contents(&place.path("run"));
+    for arguments in [
+        &["eval", "run"][..],
+        &["predict", "run", "points.csv"],
+        &["inspect", "model.toml"],
+        &["train", "--resume", "run", "--set", "train.epochs=2"],
+    ] {
+        let arguments = [arguments, &["--device", "pjrt:plugin.so"]].concat();
+        let output = command(&place, &arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains("text file"), "{arguments:?}: {said}");
+    }
+    assert_eq!(contents(&place.path("run")), before, "the run was touched");
+}
+
+/// All files of a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()) {
+        match entry.is_dir() {
+            true => files.extend(contents(&entry)),
+            false => drop(files.insert(entry.clone(), fs::read(&entry).unwrap())),
+        }
+    }
+    files
+}
+
+#[test]
+fn arguments_and_variables_about_devices() {
+    let place = with_fake();
+    let train = |arguments: &[&str]| fake(&place, "ok", &[&["train", "model.toml", "--out", "run"], arguments].concat());
+    refuses("device_unknown", &place, &["train", "model.toml", "--device", "gpu"]);
+    refuses_training("device_without_path", &place, &mut train(&["--device", "pjrt"]));
+    refuses_training("device_with_threads", &place, &mut train(&["--device", "pjrt:fake.so", "--threads", "2"]));
+    refuses_training("device_with_isa", &place, &mut train(&["--device", "pjrt:fake.so", "--isa", "avx2"]));
+    refuses_training("cpu_with_devices", &place, &mut train(&["--devices", "2"]));
+    refuses_training("too_many_devices", &place, &mut train(&["--device", "pjrt:fake.so", "--devices", "3"]));
+    refuses_training("probe_seconds", &place, train(&["--device", "pjrt:fake.so"]).env("BACKPROP_PROBE_SECONDS", "soon"));
+    refuses_training("plugin_variable", &place, train(&["--device", "cuda"]).env("BACKPROP_PJRT_PLUGIN", "gpu=/a.so"));
+    refuses_training("device_configured", &place, &mut train(&["--set", "train.device=gpu"]));
+    refuses_training("devices_configured", &place, &mut train(&["--set", "train.device=cuda", "--set", "train.devices=0"]));
+    let set = format!("train.device=pjrt:{}", place.path("fake.so").display());
+    refuses_training("device_of_the_configuration", &place, fake(&place, "old", &TRAIN_FAKE[..4]).args(["--set", &set]));
+    // The command line goes before the configuration.
+    let trained = train(&["--set", &set, "--device", "cpu"]).output().unwrap();
+    assert!(trained.status.success(), "{}", String::from_utf8_lossy(&trained.stderr));
+    // What was trained on one device is used on another.
+    let used = fake(&place, "old", &["eval", "run"]).output().unwrap();
+    assert!(used.status.success(), "{}", String::from_utf8_lossy(&used.stderr));
+}
+
+fn listed(command: &mut Command) -> (String, BTreeMap<String, Value>) {
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(command);
+    let json = last_json(&run(command.arg("--json")));
+    let named = |device: &Value| (device["device"].as_str().unwrap().to_owned(), device.clone());
+    (text, json["devices"].as_array().unwrap().iter().map(named).collect())
+}
+
+#[test]
+fn devices_are_listed() {
+    let place = with_fake();
+    let (text, devices) = listed(fake(&place, "ok", &["devices"]).env("BACKPROP_PJRT_PLUGIN", place.path("fake.so")));
+    assert!(text.starts_with("cpu ") && text.lines().next().unwrap().contains("instruction sets: portable"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert_eq!(devices["cpu"]["usable"], true);
+    let plugin = &devices["pjrt"];
+    assert_eq!((&plugin["usable"], &plugin["platform"]), (&true.into(), &"fake".into()), "{plugin}");
+    let memory = plugin["devices"][0]["memory_bytes"].as_u64().unwrap();
+    assert!(text.contains("1 × ") && text.contains("16.00 GiB") && memory == 16 << 30, "{text}");
+    for (device, command) in [("cuda", "jax-cuda13-plugin[with-cuda]"), ("rocm", "jax-rocm7-pjrt"), ("tpu", "libtpu")] {
+        let finding = &devices[device];
+        // A machine may have one of them in the folders of its system.
+        if finding["usable"] == false && finding["path"].is_null() {
+            assert!(
+                finding["install"].as_str().is_some_and(|i| i.contains(command)) && text.contains(command),
+                "{finding}\n{text}"
+            );
+        }
+    }
+}
+
+/// Something found that does not work is listed with the reason, and the rest with it.
+#[test]
+fn plugins_that_fail_are_listed_too() {
+    let place = with_fake();
+    for (behaviour, reason) in [("abort", "signal 6"), ("hang", "did not answer within 1 s"), ("old", "0.40")] {
+        let mut command = fake(&place, behaviour, &["devices"]);
+        command.env("BACKPROP_PJRT_PLUGIN", place.path("fake.so")).env("BACKPROP_PROBE_SECONDS", "1");
+        let (text, devices) = listed(&mut command);
+        assert!(devices["pjrt"]["reason"].as_str().unwrap().contains(reason), "{text}");
+        assert_eq!(devices.len(), 5, "{text}");
+    }
+}
+
+/// A plugin in the active environment, in the folder that its package makes.
+#[test]
+fn plugins_of_the_active_environment_are_found() {
+    let place = with_fake();
+    let site = place.path("venv/lib/python3.12/site-packages");
+    fs::create_dir_all(site.join("libtpu")).unwrap();
+    fs::create_dir_all(site.join("libtpu-0.0.52.dist-info")).unwrap();
+    fs::copy(fake_plugin(), site.join("libtpu/libtpu.so")).unwrap();
+    let (text, devices) = listed(fake(&place, "ok", &["devices"]).env("VIRTUAL_ENV", place.path("venv")));
+    let reason = devices["tpu"]["reason"].as_str().unwrap();
+    // With a TPU it is loaded and says what it is; without one it is not.
+    assert!(reason.contains("no TPU") || reason.contains("a plugin for fake, not for tpu"), "{text}");
+    assert!(!text.contains("pip install libtpu") && text.contains("libtpu/libtpu.so"), "{text}");
+}
+
+/// The plugin that the environment of the tests names.
+#[test]
+fn a_plugin_that_works_is_listed() {
+    let Some(path) = env::var_os("BACKPROP_PJRT_PLUGIN") else {
+        println!("skipped: no plugin");
+        return;
+    };
+    let place = Workplace::new();
+    let (text, devices) = listed(command(&place, &["devices"]).env("BACKPROP_PJRT_PLUGIN", path));
+    let works = devices.values().filter(|d| d["device"] != "cpu" && d["usable"] == true);
+    assert!(works.flat_map(|d| d["devices"].as_array()).any(|chips| !chips.is_empty()), "{text}");
+}
