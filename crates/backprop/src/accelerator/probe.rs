@@ -24,7 +24,7 @@ pub const SECONDS_VARIABLE: &str = "BACKPROP_PROBE_SECONDS";
 /// How often the child process is looked after.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How long to wait for the rest of what a process wrote that has ended: another process may hold its pipes.
+/// How long to wait for a process that was killed, and for the rest of what one wrote that has ended: another may hold its pipes.
 const REST: Duration = Duration::from_millis(500);
 
 /// So many bytes at least are kept of what a plugin writes.
@@ -170,7 +170,7 @@ fn collect(mut pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Strin
     receiver
 }
 
-/// How the process ended; `None` if its time was over, and then it is no more.
+/// How the process ended; `None` if its time was over, and then it was killed.
 fn wait(child: &mut Child, started: Instant, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child.try_wait()? {
@@ -178,7 +178,10 @@ fn wait(child: &mut Child, started: Instant, limit: Duration) -> std::io::Result
         }
         if started.elapsed() >= limit {
             child.kill()?;
-            child.wait()?;
+            // A process that waits inside of a driver may not end; its parent does not wait with it.
+            while child.try_wait()?.is_none() && started.elapsed() < limit + REST {
+                thread::sleep(PAUSE);
+            }
             return Ok(None);
         }
         thread::sleep(PAUSE);

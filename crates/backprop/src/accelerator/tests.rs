@@ -253,6 +253,18 @@ fn a_plugin_for_something_else_is_refused() {
     assert!(survey[3].result.is_ok());
 }
 
+/// A plugin that hangs does not hold the devices for ever.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_probe_that_hangs_is_ended() {
+    let tree = Tree::of(&["plugin.so"]);
+    let device = DeviceName::Plugin(Some(tree.path("plugin.so")));
+    let hangs = shell("echo $$ > \"$1\"; exec sleep 100").limit(Duration::from_secs(1));
+    assert!(matches!(Finder::on(Host::new("/", []), hangs).find(&device), Err(Unusable::Hung { .. })));
+    let process = fs::read_to_string(tree.path("plugin.so")).unwrap();
+    assert!(!Path::new("/proc").join(process.trim()).exists(), "process {process} is still there");
+}
+
 /// Each plugin is loaded once.
 #[cfg(unix)]
 #[test]
