@@ -29,7 +29,7 @@ pub use probe::{ChipReport, Prober, Report, SECONDS_VARIABLE, probe_line};
 pub use unusable::Unusable;
 
 use driver::Driver;
-use std::thread;
+use std::{path::PathBuf, thread};
 
 /// Finds accelerators: on a host, by a prober.
 pub struct Finder {
@@ -90,12 +90,22 @@ impl Finder {
     pub fn find(&self, device: &DeviceName) -> Result<Usable, Unusable> {
         match device {
             DeviceName::Cpu => Err(Unusable::Native),
-            DeviceName::Plugin(Some(path)) => self.probed(Candidate::named(path.clone(), None), None),
-            DeviceName::Plugin(None) => match self.host.named_plugin(None)? {
-                Some(path) => self.probed(Candidate::named(path, None), None),
-                None => Err(Unusable::NotNamed),
-            },
+            DeviceName::Plugin(Some(path)) => self.find_named(path.clone()),
+            DeviceName::Plugin(None) => self.find_named(self.host.named_plugin(None)?.ok_or(Unusable::NotNamed)?),
             DeviceName::Platform(platform) => self.find_platform(*platform),
+        }
+    }
+
+    fn find_named(&self, plugin: PathBuf) -> Result<Usable, Unusable> {
+        let result = self.probed(Candidate::named(plugin.clone(), None), None);
+        // The plugin for TPUs waits for minutes where there is none.
+        let (Err(Unusable::Hung { .. } | Unusable::Crashed { .. }), Some(platform)) = (&result, Platform::of_file(&plugin))
+        else {
+            return result;
+        };
+        match Driver::of(platform, &self.host).absent() {
+            Some(missing) => Err(Unusable::NoDriver { platform, missing, plugin }),
+            None => result,
         }
     }
 

@@ -259,10 +259,22 @@ fn a_plugin_for_something_else_is_refused() {
 fn a_probe_that_hangs_is_ended() {
     let tree = Tree::of(&["plugin.so"]);
     let device = DeviceName::Plugin(Some(tree.path("plugin.so")));
-    let hangs = shell("echo $$ > \"$1\"; exec sleep 100").limit(Duration::from_secs(1));
+    let hangs = shell("echo $$ > \"$1\"; exec sleep 100").limit(Duration::from_secs(3));
     assert!(matches!(Finder::on(Host::new("/", []), hangs).find(&device), Err(Unusable::Hung { .. })));
     let process = fs::read_to_string(tree.path("plugin.so")).unwrap();
     assert!(!Path::new("/proc").join(process.trim()).exists(), "process {process} is still there");
+}
+
+/// A plugin of which the name says what it is for, and there is none of that.
+#[cfg(unix)]
+#[test]
+fn a_missing_driver_explains_a_named_plugin_too() {
+    let tree = Tree::of(&["libtpu.so"]);
+    let device = DeviceName::Plugin(Some(tree.path("libtpu.so")));
+    let find = || Finder::on(tree.host(&[]), shell("sleep 100").limit(Duration::from_secs(1))).find(&device);
+    assert!(matches!(find(), Err(Unusable::NoDriver { platform: Platform::Tpu, .. })));
+    tree.write("dev/vfio/0", "");
+    assert!(matches!(find(), Err(Unusable::Hung { .. })));
 }
 
 /// Each plugin is loaded once.
