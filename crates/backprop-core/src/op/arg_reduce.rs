@@ -1,8 +1,31 @@
 //! Extremum along one dimension with its index.
 
 use super::{Cost, Derivative, Domain, Primitive, Reducer, Sample, Vjp, arity, distinct_dims};
-use crate::{DType, Type, reference::Array};
+use crate::{
+    DType, Type,
+    reference::Array,
+    stablehlo::{Region, Value, Writer},
+};
 use serde::{Deserialize, Serialize};
+
+/// Of two tuples (value, index, …) of scalars in StableHLO the one whose value is more extreme, a NaN before any number; at ties the
+/// one with the smaller index. In whatever order a compiler combines them, the first extremum is left.
+pub(super) fn first_extremum(w: &mut Writer, reducer: Reducer, a: &[Value], b: &[Value]) -> Vec<Value> {
+    let direction = if reducer == Reducer::Min { "LT" } else { "GT" };
+    let (mut better, mut tied) = (w.compare(direction, &a[0], &b[0]), w.compare("EQ", &a[0], &b[0]));
+    if a[0].ty.dtype.is_float() {
+        let [a_nan, b_nan] = [a, b].map(|v| w.compare("NE", &v[0], &v[0]));
+        let both = w.binary("and", &a_nan, &b_nan);
+        let number = w.op("not", &[&b_nan], "", &b_nan.ty);
+        let only = w.binary("and", &a_nan, &number);
+        better = w.binary("or", &better, &only);
+        tied = w.binary("or", &tied, &both);
+    }
+    let before = w.compare("LT", &a[1], &b[1]);
+    let earlier = w.binary("and", &tied, &before);
+    let chosen = w.binary("or", &better, &earlier);
+    a.iter().zip(b).map(|(a, b)| w.select(&chosen, a, b)).collect()
+}
 
 /// The extremum along a dimension and the index of its first occurrence (i32). A NaN counts as the extremum.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -63,6 +86,16 @@ impl Primitive for ArgReduce {
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         Cost { flops: inputs[0].elements() as u64, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let (x, dtype) = (&inputs[0], inputs[0].ty.dtype);
+        let index = w.op("iota", &[], &format!("iota_dimension = {} : i64", self.dim), &Type::new(DType::I32, &x.ty.shape));
+        let start = [self.reducer.start(w, dtype), w.integer(DType::I32, i32::MAX.into())];
+        let pair = [Type::scalar(dtype), Type::scalar(DType::I32)];
+        let mut first = |w: &mut Writer, v: &[Value]| first_extremum(w, self.reducer, &v[..2], &v[2..]);
+        let regions: &mut [(Vec<Type>, Region<'_>)] = &mut [([&pair[..], &pair].concat(), &mut first)];
+        w.regions("reduce", &[x, &index, &start[0], &start[1]], &Writer::numbers("dimensions", [self.dim]), outputs, regions)
     }
 
     fn samples() -> Vec<Sample> {

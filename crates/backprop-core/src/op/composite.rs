@@ -5,6 +5,7 @@ use crate::{
     Builder, Tensor, Type,
     graph::{Graph, Output, Role},
     reference::{Array, evaluate},
+    stablehlo::{self, Value, Writer},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -158,6 +159,10 @@ impl Primitive for Composite {
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         Cost { flops: graph_flops(&self.body), bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        stablehlo::body(w, &self.body, inputs)
     }
 
     fn samples() -> Vec<Sample> {

@@ -1,9 +1,10 @@
 //! Generalised convolution (cross-correlation, as StableHLO and every framework define it).
 
-use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, elementwise::dtype_name, same_dtype};
+use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, convert::dtype_name, same_dtype};
 use crate::{
     DType, Shape, Tensor, Type,
     reference::{Array, index_space},
+    stablehlo::{Value, Writer, strings},
 };
 use serde::{Deserialize, Serialize};
 
@@ -204,6 +205,27 @@ impl Primitive for Convolution {
         }
     }
 
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let attributes = [
+            format!(
+                "dimension_numbers = #stablehlo.conv<{}x{}->{}>",
+                parts(&self.dims.lhs, 'b', 'f'),
+                parts(&self.dims.rhs, 'o', 'i'),
+                parts(&self.dims.out, 'b', 'f')
+            ),
+            Writer::numbers("window_strides", &self.stride),
+            Writer::padding(&self.padding),
+            Writer::numbers("lhs_dilation", &self.lhs_dilation),
+            Writer::numbers("rhs_dilation", &self.rhs_dilation),
+            format!("feature_group_count = {} : i64", self.feature_groups),
+            format!("batch_group_count = {} : i64", self.batch_groups),
+            w.precision_config(),
+        ];
+        let ty = Type::new(self.accumulate, &outputs[0].shape);
+        let sum = w.op("convolution", &[&inputs[0], &inputs[1]], &attributes.join(", "), &ty);
+        vec![w.convert(&sum, outputs[0].dtype)]
+    }
+
     fn samples() -> Vec<Sample> {
         let conv = |lhs: &[usize], rhs: &[usize], change: &dyn Fn(&mut Convolution)| {
             let mut op = Convolution::new(ConvDims::channels_last(lhs.len() - 2), DType::F64);
@@ -227,6 +249,16 @@ impl Primitive for Convolution {
             conv(&[3, 2], &[4, 2], &|_| ()),
         ]
     }
+}
+
+/// Dimension numbers in StableHLO's notation: the letter of each dimension, digits for the spatial ones.
+fn parts(dims: &[usize], first: char, second: char) -> String {
+    let name = |d: usize| match dims.iter().position(|&at| at == d) {
+        Some(0) => first.to_string(),
+        Some(1) => second.to_string(),
+        at => (at.unwrap_or_default() - 2).to_string(),
+    };
+    format!("[{}]", strings((0..dims.len()).map(name)))
 }
 
 impl Convolution {

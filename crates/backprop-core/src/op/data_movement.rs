@@ -1,7 +1,11 @@
 //! Primitives that move elements and compute nothing.
 
 use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, distinct_dims, dot_general::inverse, same_dtype};
-use crate::{DType, Shape, Type, reference::Array};
+use crate::{
+    DType, Shape, Type,
+    reference::Array,
+    stablehlo::{Value, Writer},
+};
 use serde::{Deserialize, Serialize};
 
 const ANY: Domain = Domain::Uniform(-2.0, 2.0);
@@ -55,6 +59,10 @@ impl Primitive for BroadcastInDim {
         Cost::movement(inputs, outputs)
     }
 
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        vec![w.broadcast(&inputs[0], &self.shape, &self.dims)]
+    }
+
     fn samples() -> Vec<Sample> {
         let cases: &[(&[usize], &[usize], &[usize])] = &[
             (&[], &[2, 3], &[]),
@@ -106,6 +114,10 @@ impl Primitive for Reshape {
 
     fn cost(&self, _: &[Type], _: &[Type]) -> Cost {
         Cost::default()
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        vec![w.reshape(&inputs[0], &self.shape)]
     }
 
     fn samples() -> Vec<Sample> {
@@ -162,6 +174,10 @@ impl Primitive for Transpose {
         Cost::movement(inputs, outputs)
     }
 
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        vec![w.op("transpose", &[&inputs[0]], &Writer::numbers("permutation", &self.permutation), &outputs[0])]
+    }
+
     fn samples() -> Vec<Sample> {
         let cases: &[(&[usize], &[usize])] = &[
             (&[], &[]),
@@ -211,6 +227,10 @@ impl Primitive for Reverse {
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         Cost::movement(inputs, outputs)
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        vec![w.op("reverse", &[&inputs[0]], &Writer::numbers("dimensions", &self.dims), &outputs[0])]
     }
 
     fn samples() -> Vec<Sample> {
@@ -284,6 +304,12 @@ impl Primitive for Slice {
 
     fn cost(&self, _: &[Type], outputs: &[Type]) -> Cost {
         Cost::movement(&[], &[outputs, outputs].concat())
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let lists = [("start_indices", &self.start), ("limit_indices", &self.limit), ("strides", &self.stride)];
+        let attributes = lists.map(|(name, list)| Writer::numbers(name, list)).join(", ");
+        vec![w.op("slice", &[&inputs[0]], &attributes, &outputs[0])]
     }
 
     fn samples() -> Vec<Sample> {
@@ -381,6 +407,10 @@ impl Primitive for Pad {
         Cost::movement(inputs, outputs)
     }
 
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        vec![w.pad(&inputs[0], &inputs[1], [&self.low, &self.high], &self.interior, &outputs[0])]
+    }
+
     fn samples() -> Vec<Sample> {
         type Case<'a> = (&'a [usize], &'a [isize], &'a [isize], &'a [usize]);
         let cases: &[Case] = &[
@@ -456,6 +486,11 @@ impl Primitive for Concatenate {
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         Cost::movement(inputs, outputs)
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let operands: Vec<&Value> = inputs.iter().collect();
+        vec![w.op("concatenate", &operands, &format!("dimension = {} : i64", self.dim), &outputs[0])]
     }
 
     fn samples() -> Vec<Sample> {

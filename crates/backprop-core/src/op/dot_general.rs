@@ -1,7 +1,11 @@
 //! Generalised matrix product.
 
-use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, distinct_dims, elementwise::dtype_name, same_dtype};
-use crate::{DType, Tensor, Type, reference::Array, reference::index_space};
+use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, convert::dtype_name, distinct_dims, same_dtype};
+use crate::{
+    DType, Tensor, Type,
+    reference::{Array, index_space},
+    stablehlo::{Value, Writer},
+};
 use serde::{Deserialize, Serialize};
 
 /// Sums products over the contracting dimensions, for every index of the batch dimensions.
@@ -123,6 +127,20 @@ impl Primitive for DotGeneral {
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         let flops = 2 * outputs[0].elements() as u64 * self.depth(&inputs[0]) as u64;
         Cost { flops, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let attributes = format!(
+            "dot_dimension_numbers = #stablehlo.dot<lhs_batching_dimensions = {:?}, rhs_batching_dimensions = {:?}, \
+             lhs_contracting_dimensions = {:?}, rhs_contracting_dimensions = {:?}>, {}",
+            self.lhs_batch,
+            self.rhs_batch,
+            self.lhs_contracting,
+            self.rhs_contracting,
+            w.precision_config()
+        );
+        let product = w.op("dot_general", &[&inputs[0], &inputs[1]], &attributes, &Type::new(self.accumulate, &outputs[0].shape));
+        vec![w.convert(&product, outputs[0].dtype)]
     }
 
     fn samples() -> Vec<Sample> {

@@ -1,7 +1,11 @@
 //! Windows whose position is known only at run time.
 
 use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, same_dtype};
-use crate::{DType, Shape, Type, reference::Array};
+use crate::{
+    DType, Shape, Type,
+    reference::Array,
+    stablehlo::{Value, Writer},
+};
 use serde::{Deserialize, Serialize};
 
 /// A window of static size at a position given by one integer scalar per dimension, clamped so that the window fits.
@@ -33,6 +37,12 @@ fn check_window(shape: &Shape, sizes: &[usize]) -> Result<(), String> {
 fn starts(arrays: &[&Array], shape: &Shape, sizes: &[usize]) -> Vec<usize> {
     let clamped = |d: usize| arrays[d].to_int()[0].clamp(0, (shape[d] - sizes[d]) as i128) as usize;
     (0..shape.len()).map(clamped).collect()
+}
+
+/// Start indices in one type, as StableHLO wants them.
+fn start_indices(w: &mut Writer, starts: &[Value]) -> Vec<Value> {
+    let one = starts.iter().all(|s| s.ty.dtype == starts[0].ty.dtype);
+    starts.iter().map(|s| if one { s.clone() } else { w.convert(s, DType::I64) }).collect()
 }
 
 fn shifted(index: &[usize], start: &[usize]) -> Vec<usize> {
@@ -67,6 +77,12 @@ impl Primitive for DynamicSlice {
 
     fn cost(&self, _: &[Type], outputs: &[Type]) -> Cost {
         Cost::movement(outputs, outputs)
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let starts = start_indices(w, &inputs[1..]);
+        let operands: Vec<&Value> = inputs[..1].iter().chain(&starts).collect();
+        vec![w.op("dynamic_slice", &operands, &Writer::numbers("slice_sizes", &self.sizes), &outputs[0])]
     }
 
     fn samples() -> Vec<Sample> {
@@ -129,6 +145,12 @@ impl Primitive for DynamicUpdateSlice {
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         Cost::movement(inputs, outputs)
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let starts = start_indices(w, &inputs[2..]);
+        let operands: Vec<&Value> = inputs[..2].iter().chain(&starts).collect();
+        vec![w.op("dynamic_update_slice", &operands, "", &outputs[0])]
     }
 
     fn samples() -> Vec<Sample> {

@@ -3,7 +3,8 @@
 use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, same_dtype};
 use crate::{
     DType, Tensor, Type,
-    reference::{Array, Elements, round_to},
+    reference::{Array, Elements},
+    stablehlo::{Value, Writer},
 };
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
@@ -145,7 +146,7 @@ impl Unary {
 }
 
 /// Shapes elementwise samples come in: empty, single, odd, several dimensions.
-const SHAPES: &[&[usize]] = &[&[], &[0], &[1], &[7], &[2, 3], &[3, 0], &[1, 5, 1], &[3, 5, 2], &[17]];
+pub(super) const SHAPES: &[&[usize]] = &[&[], &[0], &[1], &[7], &[2, 3], &[3, 0], &[1, 5, 1], &[3, 5, 2], &[17]];
 
 impl Primitive for Unary {
     fn name(&self) -> &'static str {
@@ -175,6 +176,21 @@ impl Primitive for Unary {
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         let flops = self.row().flops * outputs[0].elements() as u64;
         Cost { flops, bytes: Cost::traffic(inputs, outputs) }
+    }
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let (x, ty) = (&inputs[0], &outputs[0]);
+        let unsigned = matches!(ty.dtype, DType::U8 | DType::U32 | DType::U64);
+        vec![match self {
+            Unary::Erf => w.op("chlo.erf", &[x], "", ty),
+            // StableHLO knows absolute values and signs of signed numbers only.
+            Unary::Abs if unsigned => x.clone(),
+            Unary::Sign if unsigned => {
+                let one = w.integer(ty.dtype, 1);
+                let ones = w.spread(&one, &ty.shape);
+                w.binary("minimum", x, &ones)
+            }
+            _ => w.op(self.row().name, &[x], "", ty),
+        }]
     }
     fn samples() -> Vec<Sample> {
         let sample = |row: &UnaryRow, shape: &[usize]| match row.accepts {
@@ -329,6 +345,9 @@ impl Primitive for Binary {
         let flops = self.row().flops * outputs[0].elements() as u64;
         Cost { flops, bytes: Cost::traffic(inputs, outputs) }
     }
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        vec![w.binary(self.row().name, &inputs[0], &inputs[1])]
+    }
     fn samples() -> Vec<Sample> {
         let sample = |row: &BinaryRow, shape: &[usize]| {
             let dtype = if matches!(row.accepts, Accepts::Bits | Accepts::Int) { DType::U32 } else { DType::F64 };
@@ -392,6 +411,17 @@ impl Primitive for Compare {
     fn vjp<'g>(&self, _: &Vjp<'g>) -> Derivative<'g> {
         Derivative::Zero("a comparison is piecewise constant")
     }
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        let direction = match self {
+            Compare::Eq => "EQ",
+            Compare::Ne => "NE",
+            Compare::Lt => "LT",
+            Compare::Le => "LE",
+            Compare::Gt => "GT",
+            Compare::Ge => "GE",
+        };
+        vec![w.compare(direction, &inputs[0], &inputs[1])]
+    }
     fn samples() -> Vec<Sample> {
         let sample =
             |c: Compare, s: &[usize]| Sample::new(c, vec![(Type::new(DType::F64, s), EVEN), (Type::new(DType::F64, s), ODD)]);
@@ -430,6 +460,9 @@ impl Primitive for Select {
         let (p, g) = (cx.inputs[0], cx.ct());
         let zero = g.builder().zeros(g.ty());
         Derivative::Rule(vec![None, Some(p.select(g, zero)), Some(p.select(zero, g))])
+    }
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        vec![w.select(&inputs[0], &inputs[1], &inputs[2])]
     }
     fn samples() -> Vec<Sample> {
         let sample = |p: &[usize], s: &[usize]| {
@@ -483,6 +516,12 @@ impl Primitive for Clamp {
         let to_high = fit(cx.inputs[2], above.select(g, zero));
         Derivative::Rule(vec![Some(to_low), Some((above | below).select(zero, g)), Some(to_high)])
     }
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let shape = &outputs[0].shape;
+        let mut full = |bound: &Value| if bound.ty.shape == *shape { bound.clone() } else { w.spread(bound, shape) };
+        let (low, high) = (full(&inputs[0]), full(&inputs[2]));
+        vec![w.op("clamp", &[&low, &inputs[1], &high], "", &outputs[0])]
+    }
     fn samples() -> Vec<Sample> {
         let sample = |b: &[usize], s: &[usize]| {
             let bound = |low, high| (Type::new(DType::F64, b), Domain::Uniform(low, high));
@@ -490,70 +529,5 @@ impl Primitive for Clamp {
             Sample::new(Clamp {}, vec![bound(-0.85, -0.75), (Type::new(DType::F64, s), x), bound(0.75, 0.85)])
         };
         SHAPES.iter().map(|s| sample(s, s)).chain([sample(&[], &[2, 3]), sample(&[], &[9])]).collect()
-    }
-}
-
-/// Conversion of the element type. Floating point to integer truncates and saturates, NaN to 0; to bool: whether nonzero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Convert {
-    /// Element type of the result.
-    #[serde(with = "dtype_name")]
-    pub to: DType,
-}
-
-/// Element types by name, for the attributes of primitives.
-pub(crate) mod dtype_name {
-    use crate::DType;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(dtype: &DType, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(dtype.name())
-    }
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<DType, D::Error> {
-        let name = String::deserialize(d)?;
-        DType::from_name(&name).ok_or_else(|| D::Error::custom(format!("`{name}` is not an element type")))
-    }
-}
-
-fn float_to_int(dtype: DType, v: f64) -> i128 {
-    match dtype {
-        DType::Bool => (v != 0.0).into(),
-        DType::U8 => (v as u8).into(),
-        DType::I32 => (v as i32).into(),
-        DType::I64 => (v as i64).into(),
-        DType::U32 => (v as u32).into(),
-        _ => (v as u64).into(),
-    }
-}
-
-impl Primitive for Convert {
-    fn name(&self) -> &'static str {
-        "convert"
-    }
-    fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>, String> {
-        arity(inputs, 1)?;
-        Ok(vec![Type::new(self.to, &inputs[0].shape)])
-    }
-    fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array> {
-        let ty = &outputs[0];
-        vec![match (&inputs[0].elements, self.to.is_float()) {
-            (Elements::Float(v), true) => Array::float(ty, v.iter().map(|&x| round_to(self.to, x)).collect()),
-            (Elements::Float(v), false) => Array::int(ty, v.iter().map(|&x| float_to_int(self.to, x)).collect()),
-            (Elements::Int(v), true) => Array::float(ty, v.iter().map(|&x| round_to(self.to, x as f64)).collect()),
-            (Elements::Int(v), false) => Array::int(ty, v.clone()),
-        }]
-    }
-    fn vjp<'g>(&self, cx: &Vjp<'g>) -> Derivative<'g> {
-        let from = cx.inputs[0].dtype();
-        if from.is_float() && self.to.is_float() {
-            Derivative::Rule(vec![Some(cx.ct().convert(from))])
-        } else {
-            Derivative::Zero("conversion from or to a discrete type")
-        }
-    }
-    fn samples() -> Vec<Sample> {
-        let targets = [DType::F64, DType::I32, DType::Bool, DType::U8, DType::I64];
-        let sample = |to, s: &[usize]| Sample::f64(Convert { to }, &[s], Domain::Uniform(0.1, 3.0));
-        targets.iter().flat_map(|&to| SHAPES.iter().map(move |s| sample(to, s))).collect()
     }
 }

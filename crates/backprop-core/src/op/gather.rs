@@ -4,6 +4,7 @@ use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, distinct_di
 use crate::{
     DType, HostTensor, Shape, Tensor, Type,
     reference::{Array, index_space},
+    stablehlo::{Value, Writer},
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,11 @@ fn check_indices(indices: &Type, map: &[usize], rank: usize) -> Result<(), Strin
     }
 }
 
+/// Indices in a type that plugins compute with.
+fn index_vectors(w: &mut Writer, indices: &Value) -> Value {
+    if indices.ty.dtype == DType::U8 { w.convert(indices, DType::I32) } else { indices.clone() }
+}
+
 impl Primitive for Gather {
     fn name(&self) -> &'static str {
         "gather"
@@ -135,6 +141,22 @@ impl Primitive for Gather {
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         Cost::movement(&inputs[1..], &[outputs, outputs].concat())
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let indices = index_vectors(w, &inputs[1]);
+        let attributes = [
+            format!(
+                "dimension_numbers = #stablehlo.gather<offset_dims = {:?}, collapsed_slice_dims = {:?}, start_index_map = {:?}, index_vector_dim = {}>",
+                self.offset_dims,
+                self.collapsed_dims,
+                self.start_index_map,
+                indices.ty.shape.len() - 1
+            ),
+            Writer::numbers("slice_sizes", &self.slice_sizes),
+            "indices_are_sorted = false".into(),
+        ];
+        vec![w.op("gather", &[&inputs[0], &indices], &attributes.join(", "), &outputs[0])]
     }
 
     fn samples() -> Vec<Sample> {
@@ -279,6 +301,18 @@ impl Primitive for ScatterAdd {
 
     fn cost(&self, inputs: &[Type], _: &[Type]) -> Cost {
         Cost { flops: inputs[2].elements() as u64, bytes: Cost::traffic(&inputs[1..], &inputs[2..]) }
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        let indices = index_vectors(w, &inputs[1]);
+        let numbers = format!(
+            "update_window_dims = {:?}, inserted_window_dims = {:?}, scatter_dims_to_operand_dims = {:?}, index_vector_dim = {}",
+            self.update_window_dims,
+            self.inserted_window_dims,
+            self.scatter_dims,
+            indices.ty.shape.len() - 1
+        );
+        vec![w.scatter_add(&inputs[0], &indices, &inputs[2], &numbers, false)]
     }
 
     fn samples() -> Vec<Sample> {

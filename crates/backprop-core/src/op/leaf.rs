@@ -1,7 +1,12 @@
 //! Inputs, constants, iota, and the identities that steer differentiation and passes.
 
 use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity};
-use crate::{DType, HostTensor, Type, host::Literal, reference::Array};
+use crate::{
+    DType, HostTensor, Type,
+    host::Literal,
+    reference::Array,
+    stablehlo::{Value, Writer},
+};
 use serde::{Deserialize, Serialize};
 
 /// An input of the graph.
@@ -27,6 +32,10 @@ impl Primitive for InputOp {
     }
     fn cost(&self, _: &[Type], _: &[Type]) -> Cost {
         Cost::default()
+    }
+    fn stablehlo(&self, w: &mut Writer, _: &[Value], _: &[Type]) -> Vec<Value> {
+        // Where an input stands for an argument, the module knows its value.
+        vec![w.fresh(&self.ty)]
     }
     fn samples() -> Vec<Sample> {
         Vec::new()
@@ -82,6 +91,9 @@ impl Primitive for Constant {
     fn cost(&self, _: &[Type], _: &[Type]) -> Cost {
         Cost::default()
     }
+    fn stablehlo(&self, w: &mut Writer, _: &[Value], _: &[Type]) -> Vec<Value> {
+        vec![w.constant(&self.value)]
+    }
     fn samples() -> Vec<Sample> {
         let value = HostTensor::new([3], &[1.5f64, -2.0, 0.0]).map(Literal::from);
         value.into_iter().map(|value| Sample::new(Constant { value }, Vec::new())).collect()
@@ -117,6 +129,9 @@ impl Primitive for Iota {
     fn vjp<'g>(&self, _: &Vjp<'g>) -> Derivative<'g> {
         Derivative::Rule(Vec::new())
     }
+    fn stablehlo(&self, w: &mut Writer, _: &[Value], _: &[Type]) -> Vec<Value> {
+        vec![w.op("iota", &[], &format!("iota_dimension = {} : i64", self.dim), &self.ty)]
+    }
     fn samples() -> Vec<Sample> {
         let iota = |shape: &[usize], dim| Sample::new(Iota { ty: Type::new(DType::I32, shape), dim }, Vec::new());
         vec![iota(&[5], 0), iota(&[2, 3], 0), iota(&[2, 3], 1), iota(&[0, 3], 1), iota(&[1, 7, 2], 1)]
@@ -140,6 +155,9 @@ impl Primitive for StopGradient {
     }
     fn vjp<'g>(&self, _: &Vjp<'g>) -> Derivative<'g> {
         Derivative::Zero("stop_gradient ends differentiation on purpose")
+    }
+    fn stablehlo(&self, _: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        inputs.to_vec()
     }
     fn samples() -> Vec<Sample> {
         vec![Sample::f64(StopGradient {}, &[&[2, 3]], Domain::Uniform(-2.0, 2.0))]
@@ -167,6 +185,9 @@ impl Primitive for Barrier {
     fn cost(&self, _: &[Type], _: &[Type]) -> Cost {
         Cost::default()
     }
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        w.ops("optimization_barrier", &inputs.iter().collect::<Vec<_>>(), "", outputs)
+    }
     fn samples() -> Vec<Sample> {
         let shapes: [&[&[usize]]; 8] =
             [&[&[2, 3], &[5]], &[&[]], &[&[1]], &[&[0], &[2]], &[&[7]], &[&[3, 5], &[3, 5]], &[&[1, 4]], &[&[2, 3, 2]]];
@@ -193,6 +214,9 @@ impl Primitive for Invalid {
     }
     fn vjp<'g>(&self, _: &Vjp<'g>) -> Derivative<'g> {
         Derivative::Zero("the operation failed to trace")
+    }
+    fn stablehlo(&self, w: &mut Writer, _: &[Value], outputs: &[Type]) -> Vec<Value> {
+        outputs.iter().map(|ty| w.fresh(ty)).collect()
     }
     fn samples() -> Vec<Sample> {
         Vec::new()

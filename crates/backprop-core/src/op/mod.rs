@@ -5,6 +5,7 @@
 
 mod arg_reduce;
 mod composite;
+mod convert;
 mod convolution;
 mod data_movement;
 mod dot_general;
@@ -20,12 +21,13 @@ mod window;
 
 pub use arg_reduce::ArgReduce;
 pub use composite::{Composite, checkpoint, composite, custom_vjp};
+pub use convert::Convert;
 pub use convolution::{ConvDims, Convolution};
 pub use data_movement::{BroadcastInDim, Concatenate, Pad, Reshape, Reverse, Slice, Transpose};
 pub use dot_general::DotGeneral;
 pub(crate) use dot_general::inverse;
 pub use dynamic::{DynamicSlice, DynamicUpdateSlice};
-pub use elementwise::{Binary, BinaryRow, Clamp, Compare, Convert, Select, Unary, UnaryRow};
+pub use elementwise::{Binary, BinaryRow, Clamp, Compare, Select, Unary, UnaryRow};
 pub use gather::{Gather, ScatterAdd};
 pub use leaf::{Barrier, Constant, InputOp, Invalid, Iota, StopGradient};
 pub use reduce::{Reduce, Reducer};
@@ -37,6 +39,7 @@ use crate::{
     DType, Tensor, Type,
     graph::{Graph, NodeId},
     reference::Array,
+    stablehlo::{Value, Writer},
 };
 use std::sync::Arc;
 
@@ -62,6 +65,10 @@ pub trait Primitive {
         let flops = outputs.iter().map(|t| t.elements() as u64).sum();
         Cost { flops, bytes: Cost::traffic(inputs, outputs) }
     }
+
+    /// The primitive as lines of StableHLO; gives the values of its results. `inputs` are of types that
+    /// [`infer`](Self::infer) accepts, `outputs` are what it gives.
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value>;
 
     /// Applications to check: shapes with sizes 0 and 1, odd sizes, values that keep the derivative at 0.05 or more.
     fn samples() -> Vec<Sample>
@@ -176,6 +183,11 @@ macro_rules! primitives {
             /// See [`Primitive::cost`].
             pub fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
                 match self { $(Op::$variant(p) => p.cost(inputs, outputs),)* }
+            }
+
+            /// See [`Primitive::stablehlo`].
+            pub fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+                match self { $(Op::$variant(p) => p.stablehlo(w, inputs, outputs),)* }
             }
 
             /// Attributes for the text form, without bodies.

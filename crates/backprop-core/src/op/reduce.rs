@@ -1,9 +1,10 @@
 //! Reduction over dimensions.
 
-use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, distinct_dims, elementwise::dtype_name};
+use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, arity, convert::dtype_name, distinct_dims};
 use crate::{
     DType, Shape, Type,
     reference::{Array, index_space, wrap},
+    stablehlo::{Region, Value, Writer},
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,40 @@ impl Reducer {
         }
     }
 
+    /// Name of the operation that combines two values.
+    pub(super) fn stablehlo(self) -> &'static str {
+        match self {
+            Reducer::Sum => "add",
+            Reducer::Max => "maximum",
+            Reducer::Min => "minimum",
+        }
+    }
+
+    /// The type partial results have in StableHLO: sums of half precision are formed in `f32`, as the native ones.
+    pub(super) fn partial(self, dtype: DType) -> DType {
+        if self == Reducer::Sum && dtype.is_float() && dtype.size() < 4 { DType::F32 } else { dtype }
+    }
+
+    /// The value of an empty reduction in StableHLO.
+    pub(super) fn start(self, w: &mut Writer, dtype: DType) -> Value {
+        if dtype.is_float() { w.scalar(dtype, self.identity(dtype)) } else { w.integer(dtype, self.empty(dtype)) }
+    }
+
+    /// The value of an empty reduction of integers.
+    fn empty(self, dtype: DType) -> i128 {
+        let (low, high) = match dtype {
+            DType::Bool => (0, 1),
+            DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+            DType::I64 => (i64::MIN.into(), i64::MAX.into()),
+            _ => (0, wrap(dtype, -1)),
+        };
+        match self {
+            Reducer::Sum => 0,
+            Reducer::Max => low,
+            Reducer::Min => high,
+        }
+    }
+
     /// Combines values of any type into one: floats in f64, integers exactly.
     pub(crate) fn fold(self, dtype: DType, array: &Array, positions: impl Iterator<Item = usize>) -> (f64, i128) {
         if dtype.is_float() {
@@ -55,26 +90,12 @@ impl Reducer {
         }
         let values = array.to_int();
         let all = positions.map(|p| values[p]);
-        let empty = match self {
-            Reducer::Max if matches!(dtype, DType::I32 | DType::I64) => {
-                if dtype == DType::I32 {
-                    i32::MIN.into()
-                } else {
-                    i64::MIN.into()
-                }
-            }
-            Reducer::Sum | Reducer::Max => 0,
-            Reducer::Min => match dtype {
-                DType::I32 => i32::MAX.into(),
-                DType::I64 => i64::MAX.into(),
-                _ => wrap(dtype, -1),
-            },
-        };
         let result = match self {
-            Reducer::Sum => all.sum(),
-            Reducer::Max => all.max().unwrap_or(empty),
-            Reducer::Min => all.min().unwrap_or(empty),
+            Reducer::Sum => Some(all.sum()),
+            Reducer::Max => all.max(),
+            Reducer::Min => all.min(),
         };
+        let result = result.unwrap_or_else(|| self.empty(dtype));
         (0.0, result)
     }
 
@@ -156,6 +177,20 @@ impl Primitive for Reduce {
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         Cost { flops: inputs[0].elements() as u64, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let dtype = self.reducer.partial(self.accumulate);
+        let x = w.convert(&inputs[0], dtype);
+        if self.dims.is_empty() {
+            return vec![w.convert(&x, self.accumulate)];
+        }
+        let start = self.reducer.start(w, dtype);
+        let (ty, result) = (Type::scalar(dtype), [Type::new(dtype, &outputs[0].shape)]);
+        let mut combine = |w: &mut Writer, v: &[Value]| vec![w.binary(self.reducer.stablehlo(), &v[0], &v[1])];
+        let regions: &mut [(Vec<Type>, Region<'_>)] = &mut [(vec![ty.clone(), ty], &mut combine)];
+        let sums = w.regions("reduce", &[&x, &start], &Writer::numbers("dimensions", &self.dims), &result, regions);
+        sums.iter().map(|sum| w.convert(sum, self.accumulate)).collect()
     }
 
     fn samples() -> Vec<Sample> {

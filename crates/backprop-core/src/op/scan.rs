@@ -2,9 +2,10 @@
 
 use super::{Cost, Derivative, Domain, Primitive, Sample, Vjp, composite::graph_flops};
 use crate::{
-    Builder, DType, Tensor, Type,
+    Builder, DType, HostTensor, Tensor, Type,
     graph::{Graph, Shape},
     reference::{Array, evaluate},
+    stablehlo::{self, Region, Value, Writer},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -99,6 +100,37 @@ impl Scan {
         if self.reverse { Box::new((0..self.length).rev()) } else { Box::new(0..self.length) }
     }
 
+    /// One iteration as the body of StableHLO's `while`, over the number of iterations done, the operands, and the stacks so far.
+    fn iteration(&self, w: &mut Writer, v: &[Value]) -> Vec<Value> {
+        let (done, operands) = (&v[0], self.body.inputs.len());
+        let (zero, one) = (w.integer(DType::I32, 0), w.integer(DType::I32, 1));
+        let index = if self.reverse {
+            let last = w.integer(DType::I32, self.length as i128 - 1);
+            w.binary("subtract", &last, done)
+        } else {
+            done.clone()
+        };
+        let starts = |rank: usize| std::iter::once(&index).chain(std::iter::repeat_n(&zero, rank - 1));
+        let mut arguments = v[1..1 + self.fixed()].to_vec();
+        for (x, slot) in v[1 + self.fixed()..1 + operands].iter().zip(&self.body.input_types()[self.fixed()..]) {
+            let ty = stacked(1, slot);
+            let at: Vec<&Value> = std::iter::once(x).chain(starts(ty.shape.len())).collect();
+            let slice = w.op("dynamic_slice", &at, &Writer::numbers("slice_sizes", ty.shape.iter()), &ty);
+            arguments.push(w.reshape(&slice, &slot.shape));
+        }
+        let results = stablehlo::body(w, &self.body, &arguments);
+        let mut next = vec![w.binary("add", done, &one)];
+        next.extend_from_slice(&v[1..1 + self.constants]);
+        next.extend_from_slice(&results[..self.carried]);
+        next.extend_from_slice(&v[1 + self.fixed()..1 + operands]);
+        for (stack, slice) in v[1 + operands..].iter().zip(&results[self.carried..]) {
+            let slice = w.reshape(slice, &stacked(1, &slice.ty).shape);
+            let at: Vec<&Value> = [stack, &slice].into_iter().chain(starts(stack.ty.shape.len())).collect();
+            next.push(w.op("dynamic_update_slice", &at, "", &stack.ty));
+        }
+        next
+    }
+
     /// Number of operands that come before the stacked ones.
     pub(super) fn fixed(&self) -> usize {
         self.constants + self.carried
@@ -158,6 +190,29 @@ impl Primitive for Scan {
 
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         Cost { flops: self.length as u64 * graph_flops(&self.body), bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        if self.length == 0 {
+            let empty = outputs[self.carried..].iter().map(|ty| w.constant(&HostTensor::zeros(ty.clone())));
+            return inputs[self.constants..self.fixed()].iter().cloned().chain(empty).collect();
+        }
+        let mut values = vec![w.integer(DType::I32, 0)];
+        values.extend_from_slice(inputs);
+        for ty in &outputs[self.carried..] {
+            let zero = w.scalar(ty.dtype, 0.0);
+            values.push(w.spread(&zero, &ty.shape));
+        }
+        let types: Vec<Type> = values.iter().map(|v| v.ty.clone()).collect();
+        let mut condition = |w: &mut Writer, v: &[Value]| {
+            let length = w.integer(DType::I32, self.length as i128);
+            vec![w.compare("LT", &v[0], &length)]
+        };
+        let mut step = |w: &mut Writer, v: &[Value]| self.iteration(w, v);
+        let regions: &mut [(Vec<Type>, Region<'_>)] = &mut [(types.clone(), &mut condition), (types.clone(), &mut step)];
+        let last = w.regions("while", &values.iter().collect::<Vec<_>>(), "", &types, regions);
+        let carried = &last[1 + self.constants..1 + self.fixed()];
+        carried.iter().chain(&last[1 + inputs.len()..]).cloned().collect()
     }
 
     fn samples() -> Vec<Sample> {

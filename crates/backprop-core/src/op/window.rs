@@ -1,13 +1,16 @@
 //! Sliding windows: pooling, and the scatter and gather that are its derivatives.
 
 use super::{
-    Cost, Derivative, Domain, Primitive, Reducer, Sample, Vjp, arity,
+    Cost, Derivative, Domain, Primitive, Reducer, Sample, Vjp,
+    arg_reduce::first_extremum,
+    arity,
     convolution::{dilate, window_positions},
     same_dtype,
 };
 use crate::{
     DType, Shape, Type,
     reference::{Array, index_space},
+    stablehlo::{Region, Value, Writer},
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +67,51 @@ impl Window {
             Some(operand.ravel(&index))
         };
         taps.iter().filter_map(at).collect()
+    }
+
+    /// Whether windows lie side by side on the operand itself, so that each element is in one window at most.
+    fn tiles(&self) -> bool {
+        let plain = self.window_dilation.iter().chain(&self.base_dilation).all(|&d| d == 1);
+        plain && self.stride == self.size && self.padding.iter().all(|&p| p == (0, 0))
+    }
+
+    /// Whether no two windows share an element.
+    fn disjoint(&self) -> bool {
+        let extents = self.size.iter().zip(&self.window_dilation).map(|(&size, &dilation)| dilate(size, dilation));
+        extents.zip(&self.stride).all(|(extent, &stride)| extent <= stride as isize)
+    }
+
+    /// StableHLO's `reduce_window` of operands of one shape from the values of empty windows.
+    fn reduce(&self, w: &mut Writer, operands: &[&Value], start: &[Value], result: &Shape, combine: Region<'_>) -> Vec<Value> {
+        // Plugins do not agree on negative padding, nor on dilation of several operands.
+        let plain = self.padding.iter().all(|p| p.0 >= 0 && p.1 >= 0) && self.base_dilation.iter().all(|&d| d == 1);
+        if !plain {
+            let padded: Vec<Value> = operands.iter().zip(start).map(|(x, fill)| self.pad(w, x, fill)).collect();
+            let padding = vec![(0, 0); self.size.len()];
+            let inner = Window { padding, base_dilation: vec![1; self.size.len()], ..self.clone() };
+            return inner.reduce(w, &padded.iter().collect::<Vec<_>>(), start, result, combine);
+        }
+        let attributes = [
+            Writer::numbers("window_dimensions", &self.size),
+            Writer::numbers("window_strides", &self.stride),
+            Writer::numbers("base_dilations", &self.base_dilation),
+            Writer::numbers("window_dilations", &self.window_dilation),
+            Writer::padding(&self.padding),
+        ];
+        let results: Vec<Type> = operands.iter().map(|x| Type::new(x.ty.dtype, result)).collect();
+        let scalars = start.iter().map(|s| s.ty.clone());
+        let arguments: Vec<Type> = scalars.clone().chain(scalars).collect();
+        let all: Vec<&Value> = operands.iter().copied().chain(start).collect();
+        w.regions("reduce_window", &all, &attributes.join(", "), &results, &mut [(arguments, combine)])
+    }
+
+    /// The operand with the gaps and edges of these windows.
+    fn pad(&self, w: &mut Writer, x: &Value, fill: &Value) -> Value {
+        let (low, high): (Vec<isize>, Vec<isize>) = self.padding.iter().copied().unzip();
+        let interior: Vec<usize> = self.base_dilation.iter().map(|d| d - 1).collect();
+        let extent = |d: usize| dilate(x.ty.shape[d], self.base_dilation[d]) + low[d] + high[d];
+        let shape: Shape = (0..low.len()).map(|d| extent(d).max(0) as usize).collect();
+        w.pad(x, fill, [&low, &high], &interior, &Type::new(x.ty.dtype, shape))
     }
 
     /// The window whose sum-reduction is the transpose of this one's, for an operand of the given shape.
@@ -132,6 +180,14 @@ impl Primitive for ReduceWindow {
         Cost { flops: outputs[0].elements().saturating_mul(taps) as u64, bytes: Cost::traffic(inputs, outputs) }
     }
 
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let dtype = self.reducer.partial(outputs[0].dtype);
+        let (x, start) = (w.convert(&inputs[0], dtype), self.reducer.start(w, dtype));
+        let mut combine = |w: &mut Writer, v: &[Value]| vec![w.binary(self.reducer.stablehlo(), &v[0], &v[1])];
+        let results = self.window.reduce(w, &[&x], &[start], &outputs[0].shape, &mut combine);
+        results.iter().map(|sum| w.convert(sum, outputs[0].dtype)).collect()
+    }
+
     fn samples() -> Vec<Sample> {
         let mut all = Vec::new();
         for reducer in [Reducer::Sum, Reducer::Max, Reducer::Min] {
@@ -193,6 +249,73 @@ fn selected(select: Reducer, window: &Window, operand: &Array, result: &Shape) -
     result.indices().map(first).collect()
 }
 
+/// For each window in StableHLO the selected element, its row-major position in the operand, and the element of `values` there.
+/// Positions of windows without elements are out of range, and values are 0.
+fn select_in_windows(
+    w: &mut Writer,
+    select: Reducer,
+    window: &Window,
+    operand: &Value,
+    values: Option<&Value>,
+    result: &Shape,
+) -> Vec<Value> {
+    let shape = &operand.ty.shape;
+    let (dtype, out_of_range) =
+        if shape.elements() < i32::MAX as usize { (DType::I32, i32::MAX.into()) } else { (DType::I64, i64::MAX.into()) };
+    let position = positions(w, dtype, shape);
+    let mut operands = vec![operand, &position];
+    let mut start = vec![select.start(w, operand.ty.dtype), w.integer(dtype, out_of_range)];
+    operands.extend(values);
+    start.extend(values.map(|x| w.scalar(x.ty.dtype, 0.0)));
+    let n = operands.len();
+    let mut first = |w: &mut Writer, v: &[Value]| first_extremum(w, select, &v[..n], &v[n..]);
+    window.reduce(w, &operands, &start, result, &mut first)
+}
+
+/// The row-major position of every element of a shape.
+fn positions(w: &mut Writer, dtype: DType, shape: &Shape) -> Value {
+    let flat = w.op("iota", &[], "iota_dimension = 0 : i64", &Type::new(dtype, [shape.elements()]));
+    w.reshape(&flat, shape)
+}
+
+impl SelectAndScatter {
+    /// Each element of the operand takes its window's source if it is the selected one: for windows side by side.
+    fn spread(&self, w: &mut Writer, selected: &Value, source: &Value, operand: &Value) -> Value {
+        let (shape, windows) = (&operand.ty.shape, &source.ty.shape);
+        let covered: Shape = windows.iter().zip(&self.window.size).map(|(n, size)| n * size).collect();
+        let split: Shape = windows.iter().zip(&self.window.size).flat_map(|(&n, &size)| [n, size]).collect();
+        let outer: Vec<usize> = (0..windows.len()).map(|d| 2 * d).collect();
+        let (mut position, zero) = (positions(w, selected.ty.dtype, shape), w.scalar(source.ty.dtype, 0.0));
+        if covered != *shape {
+            let numbers = |name, list: &[usize]| Writer::numbers(name, list);
+            let (ones, zeros) = (vec![1; shape.len()], vec![0; shape.len()]);
+            let lists = [numbers("start_indices", &zeros), numbers("limit_indices", &covered), numbers("strides", &ones)];
+            position = w.op("slice", &[&position], &lists.join(", "), &Type::new(position.ty.dtype, &covered));
+        }
+        let [selected, source] = [selected, source].map(|v| {
+            let repeated = w.broadcast(v, &split, &outer);
+            w.reshape(&repeated, &covered)
+        });
+        let (hit, zeros) = (w.compare("EQ", &position, &selected), w.spread(&zero, &covered));
+        let inside = w.select(&hit, &source, &zeros);
+        let high: Vec<isize> = shape.iter().zip(covered.iter()).map(|(all, covered)| (all - covered) as isize).collect();
+        let none = vec![0; shape.len()];
+        w.pad(&inside, &zero, [&vec![0; shape.len()], &high], &none, &operand.ty)
+    }
+
+    /// Adds every source to the operand's element at its position.
+    fn scatter(&self, w: &mut Writer, selected: &Value, source: &Value, operand: &Value) -> Value {
+        let (windows, elements) = (source.ty.elements(), operand.ty.elements());
+        let zero = w.scalar(source.ty.dtype, 0.0);
+        let zeros = w.spread(&zero, &Shape::from([elements]));
+        let (indices, updates) = (w.reshape(selected, &Shape::from([windows, 1])), w.reshape(source, &Shape::from([windows])));
+        let numbers =
+            "update_window_dims = [], inserted_window_dims = [0], scatter_dims_to_operand_dims = [0], index_vector_dim = 1";
+        let sums = w.scatter_add(&zeros, &indices, &updates, numbers, self.window.disjoint());
+        w.reshape(&sums, &operand.ty.shape)
+    }
+}
+
 fn infer_windows(select: Reducer, window: &Window, inputs: &[Type], source: Option<&Type>) -> Result<Shape, String> {
     if select == Reducer::Sum {
         return Err("only max and min select an element".into());
@@ -233,6 +356,16 @@ impl Primitive for SelectAndScatter {
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         let taps = Shape::from(&self.window.size[..]).elements();
         Cost { flops: inputs[1].elements().saturating_mul(taps) as u64, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
+        let (operand, source) = (&inputs[0], &inputs[1]);
+        let chosen = select_in_windows(w, self.select, &self.window, operand, None, &source.ty.shape);
+        vec![if self.window.tiles() {
+            self.spread(w, &chosen[1], source, operand)
+        } else {
+            self.scatter(w, &chosen[1], source, operand)
+        }]
     }
 
     fn samples() -> Vec<Sample> {
@@ -286,6 +419,11 @@ impl Primitive for SelectAndGather {
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         let taps = Shape::from(&self.window.size[..]).elements();
         Cost { flops: outputs[0].elements().saturating_mul(taps) as u64, bytes: Cost::traffic(inputs, outputs) }
+    }
+
+    fn stablehlo(&self, w: &mut Writer, inputs: &[Value], outputs: &[Type]) -> Vec<Value> {
+        let chosen = select_in_windows(w, self.select, &self.window, &inputs[0], Some(&inputs[1]), &outputs[0].shape);
+        chosen.into_iter().skip(2).collect()
     }
 
     fn samples() -> Vec<Sample> {
