@@ -24,6 +24,9 @@ pub enum Error {
     /// The values handed to a program do not fit its signature.
     #[error("{0}")]
     Run(String),
+    /// An accelerator, or the plugin that drives it, could not do what it was asked.
+    #[error("{0}")]
+    Device(String),
 }
 
 /// The first misuse met while tracing: operation, operands, layer path and source line.

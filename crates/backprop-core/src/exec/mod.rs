@@ -1,14 +1,27 @@
 //! Backends: what compiles a graph into a program and runs it.
 
 use crate::{Error, Graph, HostTensor, Type};
-use std::collections::HashMap;
 
 pub mod native;
+pub mod pjrt;
+mod store;
+
+pub use store::Store;
 
 /// Compiles graphs for one kind of device.
 pub trait Backend: Send + Sync {
     /// For people: `cpu (avx512, 2 threads)`.
     fn describe(&self) -> String;
+
+    /// Bytes of the memory that state, inputs and intermediate values must fit in, where it is not the machine's.
+    fn memory_limit(&self) -> Option<u64> {
+        None
+    }
+
+    /// How many runs are worth having under way at once; more than one if programs are [pipelined](Program::pipelined).
+    fn depth(&self) -> usize {
+        1
+    }
 
     /// Compiles a graph.
     ///
@@ -31,6 +44,26 @@ pub trait Program: Send {
     /// # Errors
     /// If state is missing or a type does not fit; nothing is changed then.
     fn run(&mut self, store: &mut Store, inputs: &[&HostTensor], outputs: &mut [HostTensor]) -> Result<(), Error>;
+
+    /// The same program as one whose runs overlap with what the caller does, if it is.
+    fn pipelined(&mut self) -> Option<&mut dyn Pipelined> {
+        None
+    }
+}
+
+/// A program that computes on its own while its caller goes on: several runs can be under way, one after the other.
+pub trait Pipelined {
+    /// Begins a run. Its inputs are the caller's again when this returns; the store has its results in the order of starts.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    fn start(&mut self, store: &mut Store, inputs: &[&HostTensor]) -> Result<(), Error>;
+
+    /// Waits for the oldest run that was started, and gives its data outputs.
+    ///
+    /// # Errors
+    /// If the run failed, or none was started.
+    fn finish(&mut self, outputs: &mut [HostTensor]) -> Result<(), Error>;
 }
 
 /// Names and types of what goes in and out of a program.
@@ -64,6 +97,22 @@ impl Signature {
         signature
     }
 
+    /// Checks what a run is given beside the store.
+    fn check(&self, inputs: &[&HostTensor], outputs: &[HostTensor]) -> Result<(), Error> {
+        self.check_inputs(inputs)?;
+        count("outputs", self.outputs.len(), outputs.len())?;
+        for ((name, ty), given) in self.outputs.iter().zip(outputs) {
+            expect("output", name, ty, given.ty())?;
+        }
+        Ok(())
+    }
+
+    fn check_inputs(&self, inputs: &[&HostTensor]) -> Result<(), Error> {
+        count("inputs", self.inputs.len(), inputs.len())?;
+        let mut pairs = self.inputs.iter().zip(inputs);
+        pairs.try_for_each(|((name, ty), given)| expect("input", name, ty, given.ty()))
+    }
+
     /// Zeroed tensors to receive the data outputs.
     pub fn output_buffers(&self) -> Vec<HostTensor> {
         self.outputs.iter().map(|(_, ty)| HostTensor::zeros(ty.clone())).collect()
@@ -83,59 +132,10 @@ pub struct Memory {
     pub constants: usize,
 }
 
-/// The tensors that live between runs (parameters, optimizer state, statistics) and the memory programs work in.
-///
-/// Training, evaluation and remainder programs share one store and with it one arena.
-#[derive(Default)]
-pub struct Store {
-    names: HashMap<String, usize>,
-    tensors: Vec<(String, HostTensor)>,
-    workspace: native::Workspace,
+fn count(what: &str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Run(format!("the program takes {expected} {what}, got {found}"))) }
 }
 
-impl Store {
-    /// An empty store.
-    pub fn new() -> Store {
-        Store::default()
-    }
-
-    /// Adds or replaces a tensor.
-    pub fn insert(&mut self, name: impl Into<String>, value: HostTensor) {
-        let name = name.into();
-        match self.names.get(&name) {
-            Some(&i) => self.tensors[i].1 = value,
-            None => {
-                self.names.insert(name.clone(), self.tensors.len());
-                self.tensors.push((name, value));
-            }
-        }
-    }
-
-    /// A tensor by name.
-    pub fn get(&self, name: &str) -> Option<&HostTensor> {
-        self.names.get(name).map(|&i| &self.tensors[i].1)
-    }
-
-    /// A tensor by name, for writing.
-    pub fn get_mut(&mut self, name: &str) -> Option<&mut HostTensor> {
-        self.names.get(name).map(|&i| &mut self.tensors[i].1)
-    }
-
-    /// Exchanges two tensors; nothing happens if one of them is not there.
-    pub fn swap(&mut self, a: &str, b: &str) {
-        let (Some(&a), Some(&b)) = (self.names.get(a), self.names.get(b)) else { return };
-        if let Ok([a, b]) = self.tensors.get_disjoint_mut([a, b]) {
-            std::mem::swap(&mut a.1, &mut b.1);
-        }
-    }
-
-    /// All tensors in the order they were added.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
-        self.tensors.iter().map(|(name, t)| (name.as_str(), t))
-    }
-
-    /// Bytes of all tensors.
-    pub fn bytes(&self) -> usize {
-        self.tensors.iter().map(|(_, t)| t.ty().bytes()).sum()
-    }
+fn expect(what: &str, name: &str, ty: &Type, given: &Type) -> Result<(), Error> {
+    if given == ty { Ok(()) } else { Err(Error::Run(format!("{what} `{name}` must be {ty}, got {given}"))) }
 }

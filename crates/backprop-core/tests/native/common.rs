@@ -1,11 +1,11 @@
 use backprop_core::{
-    DType, Graph, HostTensor, Type,
+    Builder, DType, Graph, HostTensor, Type,
     exec::{
         Program, Store,
         native::{Native, Options},
     },
     graph::Role,
-    op::Domain,
+    op::{Domain, Op, Sample},
     reference::{Array, evaluate},
 };
 use backprop_kernels::Isa;
@@ -110,4 +110,34 @@ pub fn assert_same(what: &str, graph: &Graph, a: &[HostTensor], b: &[HostTensor]
     for ((output, a), b) in graph.outputs.iter().zip(a).zip(b) {
         assert!(a.bytes() == b.bytes(), "{what}: `{}` differs: {a:?} and {b:?}", output.name);
     }
+}
+
+/// The sample as a graph with its operands of another floating-point type, if it accepts that.
+pub fn lowered(sample: &Sample, float: DType) -> Option<(Graph, Vec<HostTensor>)> {
+    let lower = |d: DType| if d == DType::F64 { float } else { d };
+    let op = match sample.op.clone() {
+        Op::DotGeneral(mut d) => {
+            d.accumulate = lower(d.accumulate);
+            d.into()
+        }
+        Op::Convolution(mut c) => {
+            c.accumulate = lower(c.accumulate);
+            c.into()
+        }
+        Op::Reduce(mut r) => {
+            r.accumulate = lower(r.accumulate);
+            r.into()
+        }
+        op => op,
+    };
+    let types: Vec<Type> = sample.inputs.iter().map(|(ty, _)| Type { dtype: lower(ty.dtype), ..ty.clone() }).collect();
+    op.infer(&types).ok()?;
+    let b = Builder::new();
+    let operands: Vec<_> = types.iter().enumerate().map(|(i, ty)| b.input(i.to_string(), Role::Data, ty.clone())).collect();
+    for (i, output) in b.apply(op, &operands).into_iter().enumerate() {
+        b.output(i.to_string(), Role::Data, output);
+    }
+    let mut random = Random(7);
+    let values = types.iter().zip(&sample.inputs).map(|(ty, (_, domain))| tensor(&mut random, ty, domain)).collect();
+    Some((b.finish().unwrap(), values))
 }

@@ -1,47 +1,13 @@
 //! Every primitive, every type it accepts.
 
-use crate::common::{Random, distance, native, reference, run, tensor};
-use backprop_core::{
-    Builder, DType, Graph, HostTensor, Type,
-    graph::Role,
-    op::{Op, Sample},
-};
-
-/// The sample as a graph with its operands of another floating-point type, if it accepts that.
-fn graph(sample: &Sample, float: DType) -> Option<(Graph, Vec<HostTensor>)> {
-    let lower = |d: DType| if d == DType::F64 { float } else { d };
-    let op = match sample.op.clone() {
-        Op::DotGeneral(mut d) => {
-            d.accumulate = lower(d.accumulate);
-            d.into()
-        }
-        Op::Convolution(mut c) => {
-            c.accumulate = lower(c.accumulate);
-            c.into()
-        }
-        Op::Reduce(mut r) => {
-            r.accumulate = lower(r.accumulate);
-            r.into()
-        }
-        op => op,
-    };
-    let types: Vec<Type> = sample.inputs.iter().map(|(ty, _)| Type { dtype: lower(ty.dtype), ..ty.clone() }).collect();
-    op.infer(&types).ok()?;
-    let b = Builder::new();
-    let operands: Vec<_> = types.iter().enumerate().map(|(i, ty)| b.input(i.to_string(), Role::Data, ty.clone())).collect();
-    for (i, output) in b.apply(op, &operands).into_iter().enumerate() {
-        b.output(i.to_string(), Role::Data, output);
-    }
-    let mut random = Random(7);
-    let values = types.iter().zip(&sample.inputs).map(|(ty, (_, domain))| tensor(&mut random, ty, domain)).collect();
-    Some((b.finish().unwrap(), values))
-}
+use crate::common::{Random, distance, lowered, native, reference, run, tensor};
+use backprop_core::{Builder, DType, Type, graph::Role, op::Op};
 
 fn check(float: DType, tolerance: f64) -> usize {
     let native = native();
     let mut checked = 0;
     for (i, sample) in Op::all_samples().iter().enumerate() {
-        let Some((graph, values)) = graph(sample, float) else { continue };
+        let Some((graph, values)) = lowered(sample, float) else { continue };
         for backend in [native.clone(), native.unfused()] {
             let given = run(&backend, &graph, &values);
             for (g, wanted) in given.iter().zip(reference(&graph, &values)) {

@@ -6,7 +6,7 @@ use super::{
     run::Scratch,
 };
 use crate::{
-    Error, Graph, HostTensor, Type,
+    Error, Graph, HostTensor,
     exec::{Memory, Program, Signature, Store},
     graph::Role,
     pass::plan::ALIGNMENT,
@@ -47,6 +47,8 @@ pub struct NativeProgram {
     poison: bool,
     /// Positions in the store of the signature's state, as found last time.
     state: Vec<usize>,
+    /// Which of the state is replaced.
+    written: Vec<bool>,
 }
 
 impl NativeProgram {
@@ -58,7 +60,8 @@ impl NativeProgram {
         };
         let sources = graph.inputs.iter().map(source).collect();
         let state = vec![usize::MAX; signature.state.len()];
-        NativeProgram { signature, sources, code, pool, poison, state }
+        let written = signature.state.iter().map(|(name, _)| signature.updates.contains(name)).collect();
+        NativeProgram { signature, sources, code, pool, poison, state, written }
     }
 
     /// What the program does, phase by phase.
@@ -83,43 +86,9 @@ impl NativeProgram {
         self.code.blocks.iter().zip(&self.code.offsets).map(planned).collect()
     }
 
-    fn find_state(&mut self, store: &Store) -> Result<(), Error> {
-        for ((name, ty), found) in self.signature.state.iter().zip(&mut self.state) {
-            if store.tensors.get(*found).is_none_or(|(n, _)| n != name) {
-                let position = store.names.get(name).copied();
-                *found = position.ok_or_else(|| Error::Run(format!("state `{name}` ({ty}) is not in the store")))?;
-            }
-            expect("state", name, ty, &store.tensors[*found].1)?;
-        }
-        Ok(())
-    }
-
-    fn check(&mut self, store: &Store, inputs: &[&HostTensor], outputs: &[HostTensor]) -> Result<(), Error> {
-        count("inputs", self.signature.inputs.len(), inputs.len())?;
-        count("outputs", self.signature.outputs.len(), outputs.len())?;
-        for ((name, ty), given) in self.signature.inputs.iter().zip(inputs) {
-            expect("input", name, ty, given)?;
-        }
-        for ((name, ty), given) in self.signature.outputs.iter().zip(outputs) {
-            expect("output", name, ty, given)?;
-        }
-        self.find_state(store)
-    }
-
     fn scratch_stride(&self) -> usize {
         self.code.scratch.next_multiple_of(ALIGNMENT)
     }
-}
-
-fn count(what: &str, expected: usize, found: usize) -> Result<(), Error> {
-    if expected == found { Ok(()) } else { Err(Error::Run(format!("the program takes {expected} {what}, got {found}"))) }
-}
-
-fn expect(what: &str, name: &str, ty: &Type, given: &HostTensor) -> Result<(), Error> {
-    if given.ty() == ty {
-        return Ok(());
-    }
-    Err(Error::Run(format!("{what} `{name}` must be {ty}, got {}", given.ty())))
 }
 
 impl Program for NativeProgram {
@@ -137,7 +106,11 @@ impl Program for NativeProgram {
     }
 
     fn run(&mut self, store: &mut Store, inputs: &[&HostTensor], outputs: &mut [HostTensor]) -> Result<(), Error> {
-        self.check(store, inputs, outputs)?;
+        self.signature.check(inputs, outputs)?;
+        store.find(&self.signature.state, &mut self.state)?;
+        for (&position, &written) in self.state.iter().zip(&self.written) {
+            store.host(position, written)?;
+        }
         let stride = self.scratch_stride();
         store.workspace.reserve(self.code.arena, stride * self.pool.threads());
         if self.poison {
@@ -145,7 +118,7 @@ impl Program for NativeProgram {
         }
         for (slot, source) in self.sources.iter().enumerate() {
             self.code.bases.0[SLOTS + slot] = match *source {
-                Source::State(s) => store.tensors[self.state[s]].1.bytes_mut().as_mut_ptr(),
+                Source::State(s) => store.host(self.state[s], self.written[s])?.bytes_mut().as_mut_ptr(),
                 // Kernels only read what their operands list as inputs.
                 Source::Data(d) => inputs[d].bytes().as_ptr().cast_mut(),
             };

@@ -1,0 +1,241 @@
+//! A compiled program on the devices of a plugin.
+
+use super::{
+    Pjrt, device_error, element,
+    pack::{Packed, Place},
+};
+use crate::{
+    DType, Error, Graph, HostTensor, Type,
+    exec::{Memory, Pipelined, Program, Signature, Store},
+    graph::Role,
+    stablehlo::Layout,
+};
+use backprop_sys::pjrt::{Buffer, ElementType, Executable};
+use std::collections::VecDeque;
+
+/// A tensor in the memory of every device of a backend.
+pub struct Resident {
+    device: u64,
+    buffers: Vec<Buffer>,
+}
+
+impl Resident {
+    /// Which backend's devices have it.
+    pub(in crate::exec) fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Copies it to host memory.
+    pub(in crate::exec) fn read(&self, into: &mut HostTensor) -> Result<(), Error> {
+        self.buffers.first().map_or(Ok(()), |b| b.read(into.bytes_mut())).map_err(device_error)
+    }
+}
+
+/// Where an argument comes from.
+#[derive(Clone, Copy)]
+enum Argument {
+    /// Entry of the signature's state, and whether the run writes over it.
+    State(usize, bool),
+    /// Entry of the data inputs, and whether its rows are split over the devices.
+    Data(usize, bool),
+}
+
+/// Where a result goes.
+#[derive(Clone, Copy)]
+enum Goal {
+    /// Entry of the signature's state.
+    State(usize),
+    /// Data output of the packed graph.
+    Data,
+}
+
+/// A graph compiled by a plugin.
+pub struct PjrtProgram {
+    backend: Pjrt,
+    signature: Signature,
+    executable: Executable,
+    arguments: Vec<Argument>,
+    goals: Vec<Goal>,
+    places: Vec<Place>,
+    /// The small data outputs, which come in one piece.
+    vector: HostTensor,
+    /// Positions in the store of the signature's state, as found last time.
+    state: Vec<usize>,
+    /// Data outputs of the runs that were started and not finished.
+    pending: VecDeque<Vec<Buffer>>,
+}
+
+impl PjrtProgram {
+    pub(super) fn new(
+        backend: &Pjrt,
+        graph: &Graph,
+        packed: Packed,
+        layout: &Layout,
+        executable: Executable,
+    ) -> Result<PjrtProgram, Error> {
+        let signature = Signature::of(graph);
+        let (mut states, mut data) = (0.., 0..);
+        let argument = |(i, input): (usize, &crate::graph::Input)| match input.role {
+            Role::State => Argument::State(states.next().unwrap_or_default(), signature.updates.contains(&input.name)),
+            Role::Data => Argument::Data(data.next().unwrap_or_default(), layout.splits(&packed.graph, i)),
+        };
+        let arguments = packed.graph.inputs.iter().enumerate().map(argument).collect();
+        let place = |name: &str| signature.state.iter().position(|(n, _)| n == name);
+        let goal = |o: &crate::graph::Output| match o.role {
+            Role::State => place(&o.name).map_or(Goal::Data, Goal::State),
+            Role::Data => Goal::Data,
+        };
+        let goals: Vec<Goal> = packed.graph.outputs.iter().map(goal).collect();
+        check_outputs(&packed.graph.output_types(), &executable)?;
+        let vector = HostTensor::zeros(Type::new(DType::F32, [packed.elements]));
+        Ok(PjrtProgram {
+            backend: backend.clone(),
+            state: vec![usize::MAX; signature.state.len()],
+            signature,
+            executable,
+            arguments,
+            goals,
+            places: packed.places,
+            vector,
+            pending: VecDeque::new(),
+        })
+    }
+
+    /// What the plugin says of the program's memory, in bytes.
+    pub fn executable(&self) -> &Executable {
+        &self.executable
+    }
+
+    /// A tensor in every device's memory.
+    fn upload(&self, value: &HostTensor, split: bool) -> Result<Vec<Buffer>, Error> {
+        let devices = self.backend.options.devices;
+        let mut dims = value.shape().to_vec();
+        let mut part = value.bytes().len();
+        if split {
+            dims[0] /= devices;
+            part /= devices;
+        }
+        let upload = |device: usize| {
+            let first = if split { device * part } else { 0 };
+            let bytes = &value.bytes()[first..first + part];
+            self.backend.client.upload(device, element(value.dtype()), &dims, bytes).map_err(device_error)
+        };
+        (0..devices).map(upload).collect()
+    }
+
+    /// Brings the state to the devices, where it is not there yet.
+    fn settle(&mut self, store: &mut Store) -> Result<(), Error> {
+        store.find(&self.signature.state, &mut self.state)?;
+        for &position in &self.state {
+            store.on_device(position, self.backend.id, |value| {
+                Ok(Resident { device: self.backend.id, buffers: self.upload(value, false)? })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Hands the program to the devices; gives the results of each device.
+    fn execute(&self, store: &Store, inputs: &[&HostTensor]) -> Result<Vec<Vec<Buffer>>, Error> {
+        let upload = |argument: &Argument| match *argument {
+            Argument::Data(i, split) => self.upload(inputs[i], split),
+            Argument::State(..) => Ok(Vec::new()),
+        };
+        let uploaded: Vec<Vec<Buffer>> = self.arguments.iter().map(upload).collect::<Result<_, _>>()?;
+        let state = |i: usize| store.resident(self.state[i]).map_or(&[][..], |r| &r.buffers);
+        let buffers: Vec<&[Buffer]> = self
+            .arguments
+            .iter()
+            .zip(&uploaded)
+            .map(|(argument, uploaded)| if let Argument::State(i, _) = *argument { state(i) } else { uploaded })
+            .collect();
+        let on = |device: usize| buffers.iter().filter_map(|b| b.get(device)).collect();
+        let arguments: Vec<Vec<&Buffer>> = (0..self.backend.options.devices).map(on).collect();
+        self.executable.execute(&arguments).map_err(device_error)
+    }
+
+    /// Puts new state into the store; gives the data outputs, of the first device.
+    fn distribute(&self, store: &mut Store, results: Vec<Vec<Buffer>>) -> Vec<Buffer> {
+        let mut by_device: Vec<_> = results.into_iter().map(Vec::into_iter).collect();
+        let mut data = Vec::new();
+        for goal in &self.goals {
+            let mut buffers: Vec<Buffer> = by_device.iter_mut().filter_map(Iterator::next).collect();
+            match *goal {
+                Goal::State(i) => store.replace(self.state[i], Resident { device: self.backend.id, buffers }),
+                Goal::Data if !buffers.is_empty() => data.push(buffers.swap_remove(0)),
+                Goal::Data => {}
+            }
+        }
+        data
+    }
+
+    fn read(&mut self, buffers: &[Buffer], outputs: &mut [HostTensor]) -> Result<(), Error> {
+        if let Some(packed) = buffers.last().filter(|_| self.vector.ty().elements() > 0) {
+            packed.read(self.vector.bytes_mut()).map_err(device_error)?;
+        }
+        for (output, place) in outputs.iter_mut().zip(&self.places) {
+            match *place {
+                Place::Alone(at) => buffers[at].read(output.bytes_mut()).map_err(device_error)?,
+                Place::Packed(first) => {
+                    let (from, size) = (4 * first, output.bytes().len());
+                    output.bytes_mut().copy_from_slice(&self.vector.bytes()[from..from + size]);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The plugin must give what the graph gives: it would not notice elements of another type.
+fn check_outputs(expected: &[Type], executable: &Executable) -> Result<(), Error> {
+    let found = executable.outputs();
+    let fits = |(ty, (e, dims)): (&Type, &(ElementType, Vec<usize>))| element(ty.dtype) == *e && ty.shape[..] == dims[..];
+    if expected.len() == found.len() && expected.iter().zip(found).all(fits) {
+        return Ok(());
+    }
+    Err(Error::Device(format!("the plugin compiled a program with other results: {found:?}, where {expected:?} were asked for")))
+}
+
+impl Program for PjrtProgram {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn memory(&self) -> Memory {
+        let known = self.executable.memory().map(|m| (m.temporary as usize, m.code as usize));
+        let (arena, constants) = known.unwrap_or_default();
+        Memory { arena, live: arena, scratch: 0, constants }
+    }
+
+    fn run(&mut self, store: &mut Store, inputs: &[&HostTensor], outputs: &mut [HostTensor]) -> Result<(), Error> {
+        self.signature.check(inputs, outputs)?;
+        self.pending.clear();
+        self.start(store, inputs)?;
+        self.finish(outputs)
+    }
+
+    fn pipelined(&mut self) -> Option<&mut dyn Pipelined> {
+        Some(self)
+    }
+}
+
+impl Pipelined for PjrtProgram {
+    fn start(&mut self, store: &mut Store, inputs: &[&HostTensor]) -> Result<(), Error> {
+        self.signature.check_inputs(inputs)?;
+        self.settle(store)?;
+        let results = self.execute(store, inputs);
+        let written = self.arguments.iter().filter_map(|a| match *a {
+            Argument::State(i, true) => Some(self.state[i]),
+            _ => None,
+        });
+        // Their memory was given away, whatever came of it.
+        written.for_each(|position| drop(store.take(position)));
+        let data = self.distribute(store, results?);
+        self.pending.push_back(data);
+        Ok(())
+    }
+
+    fn finish(&mut self, outputs: &mut [HostTensor]) -> Result<(), Error> {
+        let buffers = self.pending.pop_front().ok_or_else(|| Error::Run("no run was started".into()))?;
+        self.read(&buffers, outputs)
+    }
+}
