@@ -20,6 +20,7 @@ pub fn execute(backend: &dyn Backend, graph: &Graph, values: &[HostTensor]) -> R
     }
     let mut buffers = program.signature().output_buffers();
     program.run(&mut store, &data, &mut buffers)?;
+    store.fetch()?;
     let mut buffers = buffers.into_iter();
     let mut results = Vec::new();
     for output in &graph.outputs {

@@ -128,11 +128,22 @@ pub(crate) struct DeviceOptions {
     /// Instruction set of the cpu [default: the best there is]; avx2 and avx512 give the same result
     #[arg(long, value_name = "ISA")]
     pub(crate) isa: Option<IsaName>,
+    /// How exactly an accelerator forms products of f32 [default: highest]; tf32 rounds operands to 10 bits on NVIDIA, and is faster
+    #[arg(long, value_name = "NAME")]
+    pub(crate) precision: Option<PrecisionName>,
 }
 
 /// A whole number of 1 or more.
 fn count(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|n| *n > 0).ok_or("must be a whole number of 1 or more")
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum PrecisionName {
+    /// Full f32
+    Highest,
+    /// What the device takes for fast
+    Tf32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,19 +1,26 @@
 //! What computes.
 
 use crate::{
-    args::{DeviceOptions, IsaName},
+    args::{DeviceOptions, IsaName, PrecisionName},
     devices,
     failure::Failure,
 };
 use backprop::{
     accelerator::{DeviceName, Finder, Usable},
+    compile_cache::CompileCache,
     config::TrainConfig,
     core::{
         Isa,
-        exec::{Backend, native::Native},
+        exec::{
+            Backend,
+            native::Native,
+            pjrt::{Cache, Pjrt, PjrtOptions, Plugin},
+        },
+        stablehlo::Precision,
     },
     machine,
 };
+use std::sync::Arc;
 
 /// Key of the device in a configuration.
 const CONFIGURED: &str = "train.device";
@@ -67,10 +74,20 @@ impl<'o> Wanted<'o> {
         if wanted > there && usable.report.platform != "cpu" {
             return Err(self.refused(&format!("{wanted} devices were asked for, and there {}", are(there))));
         }
-        open(&usable, wanted).map_err(|why| self.refused(&why))
+        open(&usable, wanted, self.precision()).map_err(|why| self.refused(&why))
+    }
+
+    fn precision(&self) -> Precision {
+        match self.options.precision {
+            None | Some(PrecisionName::Highest) => Precision::Highest,
+            Some(PrecisionName::Tf32) => Precision::Fast,
+        }
     }
 
     fn native(&self) -> Result<Box<dyn Backend>, Failure> {
+        if self.options.precision.is_some() {
+            return Err(self.refused("--precision is for accelerators: it always computes in full f32; leave it out"));
+        }
         if self.devices.is_some_and(|n| n > 1) {
             return Err(self.refused("it is one device, whose threads share each batch; leave out --devices and train.devices"));
         }
@@ -100,6 +117,10 @@ fn are(count: usize) -> String {
 }
 
 /// The backend of a plugin.
-fn open(usable: &Usable, _devices: usize) -> Result<Box<dyn Backend>, String> {
-    Err(format!("{} is not supported in this build", usable.report.platform))
+fn open(usable: &Usable, devices: usize, precision: Precision) -> Result<Box<dyn Backend>, String> {
+    let plugin = Plugin::load(&usable.candidate.path).map_err(|e| e.to_string())?;
+    let cache = CompileCache::of_user().map(|cache| Arc::new(cache) as Arc<dyn Cache>);
+    let options = PjrtOptions { devices, precision, cache, ..PjrtOptions::default() };
+    let opened = Pjrt::open(&plugin, options).map_err(|e| e.to_string())?;
+    Ok(Box::new(opened))
 }

@@ -3,6 +3,7 @@
 pub mod accelerator;
 pub mod checkpoint;
 pub mod compare;
+pub mod compile_cache;
 pub mod config;
 pub mod events;
 mod files;

@@ -25,6 +25,8 @@ pub const SEED: &str = "seed";
 pub const STEP: &str = "step";
 /// Name of the data output that is 1 if the update was made and 0 if everything was left as it was.
 pub const FINITE: &str = "finite";
+/// Name of the state tensor, `bool[]`, of steps that [run ahead](StepTrace::run_ahead): true as long as every step was made.
+pub const CLEAR: &str = "clear";
 /// What the name of the state tensor starts with that holds the moving average of a parameter or statistic; its name follows.
 pub const EMA: &str = "ema/";
 

@@ -55,6 +55,8 @@ pub struct Step {
     groups: Groups,
     /// Parts in which a training batch is taken.
     accumulate: usize,
+    /// Whether steps are started before the results of earlier ones are known.
+    ahead: bool,
     dtype: DType,
 }
 
@@ -71,6 +73,7 @@ impl Step {
             base,
             parameter_groups: Vec::new(),
             accumulate: 1,
+            ahead: false,
             dtype: DType::F32,
         }
     }
@@ -116,6 +119,13 @@ impl Step {
         self
     }
 
+    /// Makes the training step one that may be started before the results of earlier ones are known; see [`StepTrace::run_ahead`].
+    #[must_use]
+    pub fn run_ahead(mut self, ahead: bool) -> Step {
+        self.ahead = ahead;
+        self
+    }
+
     /// Adds a group of parameters that are updated in a way of their own. Of several the first that matches holds.
     pub fn group(mut self, group: ParameterGroup) -> Step {
         self.parameter_groups.push(group);
@@ -156,6 +166,9 @@ impl Step {
     pub fn train(&self, batch: &BatchSpec) -> Result<TracedGraph, Error> {
         self.validate().map_err(Error::Invalid)?;
         trace_step(&self.groups, self.dtype, Mode::Train, |t| {
+            if self.ahead {
+                t.run_ahead();
+            }
             let data = self.data(t, batch);
             let update =
                 if self.accumulate > 1 { accumulate::trace(self, t, data, self.accumulate) } else { self.whole(t, data) };

@@ -1,4 +1,4 @@
-use super::{EMA, FINITE, Groups, HYPER, random_inputs};
+use super::{CLEAR, EMA, FINITE, Groups, HYPER, random_inputs};
 use crate::{
     init::Init,
     nn::{Mode, Scope, StateKind, StateSpec},
@@ -19,6 +19,8 @@ pub struct StepTrace<'g> {
     changes: Vec<(String, Tensor<'g>, Tensor<'g>)>,
     slots: Vec<StateSpec>,
     finite: Option<Tensor<'g>>,
+    /// Whether no earlier step changed nothing, where steps run ahead.
+    clear: Option<Tensor<'g>>,
 }
 
 /// What is known of an update.
@@ -46,6 +48,12 @@ impl<'g> StepTrace<'g> {
     #[track_caller]
     pub fn output(&self, name: impl Into<String>, value: Tensor<'g>) {
         self.builder().output(name, Role::Data, value);
+    }
+
+    /// Makes a step that may be started before the results of earlier ones are known: after one that changed nothing, because
+    /// something was not finite, the later ones change nothing either, until the state [`CLEAR`] is set again.
+    pub fn run_ahead(&mut self) {
+        self.clear = Some(self.builder().input(CLEAR, Role::State, Type::scalar(DType::Bool)));
     }
 
     /// Differentiates a scalar loss with respect to the parameters traced so far that `belongs` accepts, and updates them by
@@ -166,11 +174,13 @@ impl<'g> StepTrace<'g> {
             statistics.iter().for_each(|(spec, _, new)| self.average(&hyper, spec, *new));
         }
         let statistics = statistics.into_iter().map(|(spec, old, new)| (spec.name, old, new));
+        let finite = self.finite.map(|finite| self.clear.map_or(finite, |clear| finite & clear));
         for (name, old, new) in self.changes.into_iter().chain(statistics) {
-            b.output(name, Role::State, self.finite.map_or(new, |f| f.select(new, old)));
+            b.output(name, Role::State, finite.map_or(new, |f| f.select(new, old)));
         }
-        if let Some(finite) = self.finite {
+        if let Some(finite) = finite {
             b.output(FINITE, Role::Data, finite.convert(DType::F32));
+            self.clear.iter().for_each(|_| b.output(CLEAR, Role::State, finite));
         }
         self.scope.specs().into_iter().chain(self.slots).collect()
     }
@@ -256,7 +266,7 @@ where
             hyper = (!groups.is_empty()).then(|| b.input(HYPER, Role::Data, Type::new(DType::F32, [groups.len()])));
             scope = scope.with_randomness(random_inputs(&b));
         }
-        let mut trace = StepTrace { scope, groups, hyper, changes: Vec::new(), slots: Vec::new(), finite: None };
+        let mut trace = StepTrace { scope, groups, hyper, changes: Vec::new(), slots: Vec::new(), finite: None, clear: None };
         f(&mut trace);
         trace.finish()
     };

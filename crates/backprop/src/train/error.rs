@@ -75,7 +75,11 @@ fn gib(bytes: u64) -> f64 {
 impl TrainError {
     /// Whether the cause is what was handed in (configuration, data, files) and not the course of training or this program.
     pub fn is_input(&self) -> bool {
-        !matches!(self, TrainError::Diverged { .. } | TrainError::Stopped(_) | TrainError::Engine(_) | TrainError::Loader)
+        match self {
+            // Devices and their plugins are chosen by who starts the program.
+            TrainError::Engine(error) => matches!(error, backprop_core::Error::Device(_)),
+            other => !matches!(other, TrainError::Diverged { .. } | TrainError::Stopped(_) | TrainError::Loader),
+        }
     }
 }
 

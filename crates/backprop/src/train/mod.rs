@@ -8,6 +8,7 @@ mod feed;
 mod inspect;
 mod loader;
 mod patience;
+mod pipeline;
 mod program;
 mod progress;
 mod session;
@@ -40,7 +41,7 @@ use feed::Pass;
 use loader::Loader;
 use program::Compiled;
 use progress::{Identity, Progress, Scoring, Sums};
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 /// A run in memory: data, programs, the tensors that live between steps, and where training stands.
 ///
@@ -67,6 +68,8 @@ pub struct Trainer<'b> {
     training: Vec<(usize, Compiled)>,
     evaluation: Vec<(usize, Compiled)>,
     progress: Progress,
+    /// Steps whose results are not known yet, the oldest first.
+    under_way: VecDeque<pipeline::Started>,
     best: Option<Tensors>,
     warnings: Vec<String>,
     compile_seconds: f64,
@@ -132,7 +135,7 @@ impl<'b> Trainer<'b> {
         let config = config;
         check_validation(&config, &task)?;
         check_parts(&config, &task)?;
-        let step = step_of(&config, &task);
+        let step = step_of(&config, &task).run_ahead(backend.depth() > 1);
         fit_output(&config, &mut task)?;
         let loader = Loader::new(Arc::clone(task.feed()), loader_threads(&config, &task));
         let spec = task.batch_spec(task.batch_size());
@@ -155,6 +158,7 @@ impl<'b> Trainer<'b> {
             training,
             evaluation,
             progress,
+            under_way: VecDeque::new(),
             best: None,
             warnings,
             compile_seconds: 0.0,
@@ -302,13 +306,16 @@ impl<'b> Trainer<'b> {
 
     /// Gives the tensors that live between steps their first values, unless they have values.
     fn initialise(&mut self) -> Result<(), TrainError> {
-        if self.store.iter().next().is_some() {
+        if !self.store.is_empty() {
             return Ok(());
         }
         self.check_memory(0)?;
         let values = initial_state(&self.specs, self.config.train.seed);
         for (name, value) in values.map_err(|e| self.config.error_at("layers", e.to_string()))? {
             self.store.insert(name, value);
+        }
+        if self.backend.depth() > 1 {
+            self.clear();
         }
         Ok(())
     }
@@ -321,7 +328,8 @@ impl<'b> Trainer<'b> {
     /// Refuses what cannot fit before it is tried: running out of memory would end the process without a word.
     fn check_memory(&self, arena: u64) -> Result<(), TrainError> {
         let state = self.state_bytes() as u64;
-        match crate::machine::memory_limit() {
+        let limit = self.backend.memory_limit().or_else(crate::machine::memory_limit);
+        match limit {
             Some(limit) if state.saturating_add(arena) > limit => Err(TrainError::Memory { state, arena, limit }),
             _ => Ok(()),
         }
@@ -344,6 +352,7 @@ impl<'b> Trainer<'b> {
             }
         }
         self.initialise()?;
+        self.store.fetch()?;
         // Weights alone are their own averages.
         let alone = !tensors.iter().any(|(name, _)| name.starts_with(EMA));
         for (name, tensor) in tensors {

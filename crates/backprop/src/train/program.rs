@@ -54,6 +54,21 @@ pub(super) struct Measured<'m> {
     pub(super) finite: bool,
 }
 
+/// What the data inputs are given.
+fn given<'t>(inputs: &[Source], batch: &'t Batch, runtime: Option<Runtime<'t>>) -> [&'t HostTensor; MOST_INPUTS] {
+    let mut given = [&batch.x; MOST_INPUTS];
+    for (slot, source) in given.iter_mut().zip(inputs) {
+        *slot = match (source, &runtime) {
+            (Source::Hyper, Some(r)) => r.hyper,
+            (Source::Seed, Some(r)) => r.seed,
+            (Source::Step, Some(r)) => r.step,
+            (Source::Y, _) => &batch.y,
+            _ => &batch.x,
+        };
+    }
+    given
+}
+
 /// The most data inputs a step has: hyper, seed, step, x, y.
 const MOST_INPUTS: usize = 5;
 
@@ -96,17 +111,28 @@ impl Compiled {
         batch: &Batch,
         runtime: Option<Runtime<'_>>,
     ) -> Result<Measured<'_>, TrainError> {
-        let mut given = [&batch.x; MOST_INPUTS];
-        for (slot, source) in given.iter_mut().zip(&self.inputs) {
-            *slot = match (source, &runtime) {
-                (Source::Hyper, Some(r)) => r.hyper,
-                (Source::Seed, Some(r)) => r.seed,
-                (Source::Step, Some(r)) => r.step,
-                (Source::Y, _) => &batch.y,
-                _ => &batch.x,
-            };
-        }
+        let given = given(&self.inputs, batch, runtime);
         self.program.run(store, &given[..self.inputs.len()], &mut self.outputs)?;
+        Ok(self.measured())
+    }
+
+    /// Begins a run, whose results [`finish`](Self::finish) gives in their turn. A program that does not compute on its own is run
+    /// here, so that one run can be under way.
+    pub(super) fn start(&mut self, store: &mut Store, batch: &Batch, runtime: Runtime<'_>) -> Result<(), TrainError> {
+        let given = given(&self.inputs, batch, Some(runtime));
+        let given = &given[..self.inputs.len()];
+        match self.program.pipelined() {
+            Some(program) => program.start(store, given)?,
+            None => self.program.run(store, given, &mut self.outputs)?,
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest run that was started.
+    pub(super) fn finish(&mut self) -> Result<Measured<'_>, TrainError> {
+        if let Some(program) = self.program.pipelined() {
+            program.finish(&mut self.outputs)?;
+        }
         Ok(self.measured())
     }
 

@@ -1,15 +1,15 @@
 //! The loop over epochs and steps, with what it leaves in the run folder.
 
 use super::{
-    Flow, Part, Reply, StopReason, Stopped, TrainError, Trainer, feed::Pass, find, is_weight, program::Runtime, progress::Best,
-    weight,
+    Flow, Part, Reply, StopReason, Stopped, TrainError, Trainer, feed::Pass, is_weight, pipeline::Done, progress::Best, weight,
 };
 use crate::{
     checkpoint::Tensors,
-    events::{EarlyStopped, Epoch, Event, Score, Started, Step, Summary},
+    events::{EarlyStopped, Epoch, Event, Score, Started, Summary},
     nn::{Mode, StateKind},
     run::{Metrics, Run},
     schedule::Clock,
+    step::CLEAR,
 };
 use backprop_core::HostTensor;
 use std::time::Instant;
@@ -18,15 +18,15 @@ use std::time::Instant;
 type Report<'r> = &'r mut dyn FnMut(&Event);
 
 /// What one session of a run needs beside the trainer.
-struct Session<'s> {
+pub(super) struct Session<'s> {
     run: Option<(&'s Run, Metrics)>,
     /// Since when time is not yet accounted for.
     mark: Instant,
     /// Time and step of the last checkpoint.
     saved: (Instant, u64),
-    hyper: HostTensor,
-    seed: HostTensor,
-    step: HostTensor,
+    pub(super) hyper: HostTensor,
+    pub(super) seed: HostTensor,
+    pub(super) step: HostTensor,
 }
 
 impl<'s> Session<'s> {
@@ -95,10 +95,13 @@ impl Trainer<'_> {
         }
         let mut session = Session::new(self, run)?;
         let trained = self.epochs(&mut session, report);
+        // However it ends, the store has its tensors at home.
+        let fetched = self.store.fetch();
         if let Err(TrainError::Stopped(_)) = trained {
             self.checkpoint(&mut session, report)?;
         }
         trained?;
+        fetched?;
         let summary = self.finish(&mut session, report)?;
         report(&Event::Finished(summary.clone()));
         Ok(summary)
@@ -148,12 +151,12 @@ impl Trainer<'_> {
         self.task.rows(Part::Train).div_ceil(self.task.batch_size()) as u64
     }
 
-    fn total_steps(&self) -> u64 {
+    pub(super) fn total_steps(&self) -> u64 {
         self.steps_per_epoch() * self.config.train.epochs
     }
 
     /// What the schedules look at, at a step from 0.
-    fn clock(&self, step: u64) -> Clock {
+    pub(super) fn clock(&self, step: u64) -> Clock {
         let reductions = self.progress.plateau.reductions;
         Clock { reductions, ..Clock::new(step, self.total_steps()).steps_per_epoch(self.steps_per_epoch()) }
     }
@@ -197,8 +200,11 @@ impl Trainer<'_> {
     /// The same, also if its time is over. Looked at after a step only, so that every session makes progress.
     fn stop_after_step(&self) -> Result<(), TrainError> {
         self.stop_if_asked()?;
-        let over = self.max_time.is_some_and(|limit| self.begun.elapsed() >= limit.duration());
-        if over { Err(self.stopped(StopReason::Time)) } else { Ok(()) }
+        if self.time_is_over() { Err(self.stopped(StopReason::Time)) } else { Ok(()) }
+    }
+
+    fn time_is_over(&self) -> bool {
+        self.max_time.is_some_and(|limit| self.begun.elapsed() >= limit.duration())
     }
 
     fn stopped(&self, reason: StopReason) -> TrainError {
@@ -212,50 +218,20 @@ impl Trainer<'_> {
         self.loader.begin(Pass { part: Part::Train, shuffled, position: progress.position })?;
         while let Some(done) = self.train_step(session)? {
             self.after_step(&done, report)?;
-            self.stop_after_step()?;
-            self.checkpoint_if_due(session, report)?;
+            if self.is_settled() {
+                self.stop_after_step()?;
+                self.checkpoint_if_due(session, report)?;
+            }
         }
         let validation = self.evaluate(Part::Validation)?;
         self.account(session);
-        let epoch = self.close_epoch(validation);
+        let epoch = self.close_epoch(validation)?;
         if let Some((_, metrics)) = &mut session.run {
             metrics.append(&epoch)?;
             self.progress.metrics_bytes = metrics.bytes();
         }
         report(&Event::Epoch(epoch));
         Ok(())
-    }
-
-    /// One step on the next batch; `None` at the end of the epoch.
-    fn train_step(&mut self, session: &mut Session<'_>) -> Result<Option<Done>, TrainError> {
-        let (step, total_steps) = (self.progress.step, self.total_steps());
-        let rates = self.step.groups().rates(self.clock(step));
-        let Some(batch) = self.loader.next()? else { return Ok(None) };
-        let (rows, compiled) = (batch.rows, find(&mut self.training, batch.rows)?);
-        // What counts updates, such as Adam's bias correction, must not count steps that changed nothing.
-        self.step.groups().write_hyper(&rates, step - self.progress.nonfinite.0, &mut session.hyper);
-        if let Some([slot]) = session.step.as_mut_slice::<u32>() {
-            // The random streams count steps in 32 bits.
-            *slot = step as u32;
-        }
-        let runtime = Runtime { hyper: &session.hyper, seed: &session.seed, step: &session.step };
-        let measured = compiled.run(&mut self.store, batch, Some(runtime))?;
-        self.progress.data_seconds += self.loader.take_waited().as_secs_f64();
-        self.progress.step += 1;
-        self.progress.position += rows;
-        self.progress.sums.add(&measured, rows);
-        let step = Step {
-            step: self.progress.step,
-            epoch: self.progress.epoch + 1,
-            loss: measured.loss_sum / measured.weight,
-            gradient_norm: measured.norm,
-            learning_rate: rates.first().map_or(0.0, |r| r.learning_rate),
-            metric: self.scoring.main(&self.progress.sums),
-            epoch_loss: self.progress.sums.loss(),
-            rows,
-            total_steps,
-        };
-        Ok(Some(Done { step, finite: measured.finite }))
     }
 
     /// Reports a step; stops training if too many in a row changed nothing.
@@ -275,7 +251,7 @@ impl Trainer<'_> {
     }
 
     /// Moves on to the next epoch, keeping the weights if they are the best so far.
-    fn close_epoch(&mut self, validation: Option<Score>) -> Epoch {
+    fn close_epoch(&mut self, validation: Option<Score>) -> Result<Epoch, TrainError> {
         let (number, seconds) = (self.progress.epoch + 1, self.progress.seconds.1);
         let best = match (&validation, &self.progress.best) {
             (Some(score), Some(best)) => self.scoring.better(score, &best.score),
@@ -284,7 +260,7 @@ impl Trainer<'_> {
         if let Some(score) = validation.clone().filter(|_| best) {
             self.progress.best = Some(Best { epoch: number, score });
             if self.config.train.keep_best {
-                self.keep();
+                self.keep()?;
             }
         }
         let last_step = self.progress.step.saturating_sub(1);
@@ -307,11 +283,12 @@ impl Trainer<'_> {
         self.progress.epoch = number;
         self.progress.position = 0;
         self.progress.seconds.1 = 0.0;
-        epoch
+        Ok(epoch)
     }
 
     /// Copies the current weights to where the best are kept.
-    fn keep(&mut self) {
+    fn keep(&mut self) -> Result<(), TrainError> {
+        self.store.fetch()?;
         match &mut self.best {
             Some(best) => {
                 for (name, kept) in best {
@@ -322,6 +299,7 @@ impl Trainer<'_> {
             }
             None => self.best = Some(self.weights().map(|(name, t)| (name.into(), t.clone())).collect()),
         }
+        Ok(())
     }
 
     fn account(&mut self, session: &mut Session<'_>) {
@@ -331,21 +309,30 @@ impl Trainer<'_> {
     }
 
     fn checkpoint_if_due(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
+        if self.checkpoint_is_due(session, self.progress.step) { self.checkpoint(session, report) } else { Ok(()) }
+    }
+
+    /// Whether there is to be a checkpoint after so many steps.
+    fn checkpoint_is_due(&self, session: &Session<'_>, steps: u64) -> bool {
         let (train, (time, step)) = (&self.config.train, session.saved);
-        let by_steps = train.checkpoint_every_steps.is_some_and(|n| self.progress.step - step >= n);
-        if by_steps || time.elapsed().as_secs_f64() >= train.checkpoint_every_seconds {
-            self.checkpoint(session, report)?;
-        }
-        Ok(())
+        let by_steps = train.checkpoint_every_steps.is_some_and(|n| steps - step >= n);
+        by_steps || time.elapsed().as_secs_f64() >= train.checkpoint_every_seconds
+    }
+
+    /// Whether no step may be started before those under way are done.
+    pub(super) fn must_settle(&self, session: &Session<'_>, started: u64) -> bool {
+        self.stop.is_asked() || self.time_is_over() || self.checkpoint_is_due(session, started)
     }
 
     fn checkpoint(&mut self, session: &mut Session<'_>, report: Report<'_>) -> Result<(), TrainError> {
+        self.store.fetch()?;
         self.account(session);
         let Some((run, metrics)) = &session.run else { return Ok(()) };
         let clock = Instant::now();
         // Lines that the checkpoint counts must be on the disk before it is.
         metrics.sync()?;
-        let path = run.checkpoints().save(self.progress.step, &self.progress, self.store.iter(), self.best.as_deref())?;
+        let state = self.store.iter().filter(|(name, _)| *name != CLEAR);
+        let path = run.checkpoints().save(self.progress.step, &self.progress, state, self.best.as_deref())?;
         run.draw(&self.progress.history, self.scoring.name())?;
         session.saved = (Instant::now(), self.progress.step);
         report(&Event::Checkpoint { step: self.progress.step, path, seconds: clock.elapsed().as_secs_f64() });
@@ -384,10 +371,4 @@ impl Trainer<'_> {
         }
         Ok(summary)
     }
-}
-
-/// A step that was done.
-struct Done {
-    step: Step,
-    finite: bool,
 }

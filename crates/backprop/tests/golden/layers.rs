@@ -1,7 +1,8 @@
 //! Single layers and functions: outputs, gradients and statistics.
 
-use crate::store::{Tensors, assert_close, below, by_oracle, load};
+use crate::store::{Tensors, assert_close, below, by_oracle, by_plugin, load};
 use backprop::prelude::*;
+use backprop_check::plugin;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -94,6 +95,17 @@ pub fn compare(name: &str, case: &Tensors, actual: &HashMap<String, Vec<f64>>, t
 
 #[test]
 fn layers_give_the_values_and_gradients_of_pytorch() {
+    check(by_oracle);
+}
+
+#[test]
+fn a_plugin_gives_the_values_and_gradients_of_pytorch() {
+    if plugin("layers::a_plugin_gives_the_values_and_gradients_of_pytorch").is_some() {
+        check(by_plugin);
+    }
+}
+
+fn check(engine: Engine) {
     let (tensors, meta) = load("layers");
     let mut checked = 0;
     for (name, description) in meta["cases"].as_object().unwrap() {
@@ -101,9 +113,9 @@ fn layers_give_the_values_and_gradients_of_pytorch() {
         let training = description["training"].as_bool().unwrap_or(true);
         let mode = if training { Mode::Train } else { Mode::Evaluate };
         let case = below(&tensors, &format!("{name}/"));
-        compare(name, &case, &evaluate(&layer, mode, &case, by_oracle), training);
+        compare(name, &case, &evaluate(&layer, mode, &case, engine), training);
         // Recomputation changes no value and no name.
-        compare(name, &case, &evaluate(&checkpoint(layer), mode, &case, by_oracle), training);
+        compare(name, &case, &evaluate(&checkpoint(layer), mode, &case, engine), training);
         checked += 1;
     }
     assert_eq!(checked, 41);

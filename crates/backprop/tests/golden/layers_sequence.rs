@@ -3,9 +3,10 @@
 
 use crate::{
     layers::{Engine, compare, evaluate},
-    store::{below, by_oracle, load, natively},
+    store::{below, by_oracle, by_plugin, load, natively},
 };
 use backprop::prelude::*;
+use backprop_check::plugin;
 
 fn check(engine: Engine) {
     let (tensors, meta) = load("layers_sequence");
@@ -26,4 +27,11 @@ fn reference_gives_the_values_and_gradients_of_pytorch() {
 #[test]
 fn native_gives_the_values_and_gradients_of_pytorch() {
     check(natively);
+}
+
+#[test]
+fn a_plugin_gives_the_values_and_gradients_of_pytorch() {
+    if plugin("layers_sequence::a_plugin_gives_the_values_and_gradients_of_pytorch").is_some() {
+        check(by_plugin);
+    }
 }

@@ -1,8 +1,8 @@
 //! Losses: values and gradients, with PyTorch's reductions.
 
-use crate::store::{arrays, assert_close, below, by_oracle, load, natively, oracle};
+use crate::store::{assert_close, below, by_oracle, by_plugin, load, natively, oracle};
 use backprop::prelude::*;
-use backprop_check::{GradientCheck, Random};
+use backprop_check::{GradientCheck, Random, plugin};
 use backprop_core::{op::Domain, reference::Array};
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ fn loss(description: &Value) -> Option<LossSpec> {
 
 #[test]
 fn losses_give_the_values_and_gradients_of_pytorch() {
+    let plugin = plugin("losses::losses_give_the_values_and_gradients_of_pytorch");
     let (tensors, meta) = load("layers");
     let mut checked = 0;
     for (name, description) in meta["cases"].as_object().unwrap() {
@@ -46,10 +47,14 @@ fn losses_give_the_values_and_gradients_of_pytorch() {
         if target.dtype().is_float() {
             b.output("target", Role::Data, scaled.grad(&[target])[0]);
         }
-        let outputs = oracle(&b.finish().unwrap(), &arrays(&inputs));
-        assert_close(name, &outputs["output"].to_f64(), &case["output"].to_f64(), TOLERANCE);
-        for (key, expected) in below(&case, "grad/") {
-            assert_close(&format!("{name} grad/{key}"), &outputs[&key].to_f64(), &expected.to_f64(), TOLERANCE);
+        let graph = b.finish().unwrap();
+        let mut results = vec![by_oracle(&graph, &inputs)];
+        results.extend(plugin.iter().map(|_| by_plugin(&graph, &inputs)));
+        for outputs in results {
+            assert_close(name, &outputs["output"], &case["output"].to_f64(), TOLERANCE);
+            for (key, expected) in below(&case, "grad/") {
+                assert_close(&format!("{name} grad/{key}"), &outputs[&key], &expected.to_f64(), TOLERANCE);
+            }
         }
         checked += 1;
     }
@@ -74,6 +79,7 @@ fn a_class_out_of_range_makes_the_loss_nan_and_an_infinite_logit_elsewhere_does_
 /// Every loss of numbers, of log-probabilities, and the focal one, at several shapes, knees and ties among them.
 #[test]
 fn further_losses_give_the_values_and_gradients_of_pytorch() {
+    let plugin = plugin("losses::further_losses_give_the_values_and_gradients_of_pytorch");
     let (tensors, meta) = load("losses");
     let cases = meta["cases"].as_object().unwrap();
     for (name, description) in cases {
@@ -86,7 +92,9 @@ fn further_losses_give_the_values_and_gradients_of_pytorch() {
         b.output("value", Role::Data, value);
         b.output("grad", Role::Data, value.grad(&[output])[0]);
         let graph = b.finish().unwrap_or_else(|e| panic!("{name}: {e}"));
-        for (how, found) in [("oracle", by_oracle(&graph, &inputs)), ("native", natively(&graph, &inputs))] {
+        let mut results = vec![("oracle", by_oracle(&graph, &inputs)), ("native", natively(&graph, &inputs))];
+        results.extend(plugin.iter().map(|_| ("plugin", by_plugin(&graph, &inputs))));
+        for (how, found) in results {
             for key in ["value", "grad"] {
                 assert_close(&format!("{name} {key} by the {how}"), &found[key], &case[key].to_f64(), TOLERANCE);
             }

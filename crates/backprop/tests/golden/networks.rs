@@ -5,10 +5,10 @@ use crate::{
     transformer::Transformer,
 };
 use backprop::prelude::*;
-use backprop_check::check_plan;
+use backprop_check::{check_plan, plugin};
 use backprop_core::{
     exec::{
-        Program, Store,
+        Backend, Program, Store,
         native::{Native, Options},
     },
     reference::Array,
@@ -51,27 +51,28 @@ fn oracle_engine(state: Tensors) -> Box<dyn Engine> {
     Box::new(Oracle(state.iter().map(|(name, value)| (name.clone(), Array::from_host(value))).collect()))
 }
 
-/// The native executor, in f32.
-struct OnCpu {
+/// How a graph becomes a program.
+type Compile = dyn Fn(&Graph) -> Box<dyn Program>;
+
+/// A backend, in f32.
+struct Backed {
     store: Store,
-    native: Native,
+    compile: Box<Compile>,
     /// The last program with the address of its graph: one step's graph is compiled once.
     program: Option<(*const Graph, Box<dyn Program>)>,
 }
 
-impl Engine for OnCpu {
+impl Engine for Backed {
     fn run(&mut self, graph: &Graph, data: &Tensors) -> HashMap<String, Vec<f64>> {
         if self.program.as_ref().is_none_or(|(of, _)| !std::ptr::eq(*of, graph)) {
-            let program = self.native.build(graph).unwrap();
-            let plan = check_plan(&program).unwrap();
-            assert!(plan.ratio() <= 1.05, "{plan:?}");
-            self.program = Some((graph, Box::new(program)));
+            self.program = Some((graph, (self.compile)(graph)));
         }
         let program = &mut self.program.as_mut().unwrap().1;
         let signature = program.signature().clone();
         let inputs: Vec<&HostTensor> = signature.inputs.iter().map(|(name, _)| &data[name]).collect();
         let mut outputs = signature.output_buffers();
         program.run(&mut self.store, &inputs, &mut outputs).unwrap();
+        self.store.fetch().unwrap();
         signature.outputs.iter().map(|(name, _)| name.clone()).zip(outputs.iter().map(HostTensor::to_f64)).collect()
     }
 
@@ -80,11 +81,25 @@ impl Engine for OnCpu {
     }
 }
 
-fn native_engine(state: Tensors) -> Box<dyn Engine> {
+fn backed(state: Tensors, compile: impl Fn(&Graph) -> Box<dyn Program> + 'static) -> Box<dyn Engine> {
     let mut store = Store::new();
     state.into_iter().for_each(|(name, value)| store.insert(name, value));
-    let options = Options { poison: true, ..Options::default() };
-    Box::new(OnCpu { store, native: Native::new(2, Isa::detect()).with(options), program: None })
+    Box::new(Backed { store, compile: Box::new(compile), program: None })
+}
+
+fn native_engine(state: Tensors) -> Box<dyn Engine> {
+    let native = Native::new(2, Isa::detect()).with(Options { poison: true, ..Options::default() });
+    backed(state, move |graph| {
+        let program = native.build(graph).unwrap();
+        let plan = check_plan(&program).unwrap();
+        assert!(plan.ratio() <= 1.05, "{plan:?}");
+        Box::new(program)
+    })
+}
+
+fn plugin_engine(state: Tensors) -> Box<dyn Engine> {
+    let pjrt = plugin("a network").unwrap();
+    backed(state, move |graph| pjrt.compile(graph).unwrap_or_else(|e| panic!("{e}")))
 }
 
 /// Runs one case: gradients of the first step (from a graph of their own), then the curve.
@@ -232,3 +247,12 @@ macro_rules! networks {
 
 networks!(reference, super::oracle_engine);
 networks!(native, super::native_engine);
+
+#[test]
+fn a_plugin_trains_every_network_as_pytorch() {
+    if plugin("networks::a_plugin_trains_every_network_as_pytorch").is_some() {
+        for file in ["mlp", "cnn", "lstm", "autoencoder", "autoencoder_bce", "transformer"] {
+            check_network(file, plugin_engine);
+        }
+    }
+}

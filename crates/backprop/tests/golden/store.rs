@@ -1,9 +1,10 @@
-//! Golden files, and the two engines they judge.
+//! Golden files, and the engines they judge.
 
 use backprop::prelude::*;
+use backprop_check::plugin;
 use backprop_core::{
     exec::{
-        Program, Store,
+        Backend, Store,
         native::{Native, Options},
     },
     reference::{Array, evaluate},
@@ -60,7 +61,16 @@ pub fn by_oracle(graph: &Graph, inputs: &Tensors) -> HashMap<String, Vec<f64>> {
 /// Runs a graph by the native executor, with freed memory poisoned, for inputs by name; returns the outputs by name.
 pub fn natively(graph: &Graph, inputs: &Tensors) -> HashMap<String, Vec<f64>> {
     let options = Options { poison: true, ..Options::default() };
-    let mut program = Native::new(2, Isa::detect()).with(options).build(graph).unwrap();
+    run(&Native::new(2, Isa::detect()).with(options), graph, inputs)
+}
+
+/// Runs a graph by the plugin that [`backprop_check::plugin`] gives.
+pub fn by_plugin(graph: &Graph, inputs: &Tensors) -> HashMap<String, Vec<f64>> {
+    run(&plugin("a golden file").unwrap(), graph, inputs)
+}
+
+fn run(backend: &dyn Backend, graph: &Graph, inputs: &Tensors) -> HashMap<String, Vec<f64>> {
+    let mut program = backend.compile(graph).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     let mut store = Store::new();
     inputs.iter().for_each(|(name, value)| store.insert(name.clone(), value.clone()));
     let signature = program.signature().clone();
