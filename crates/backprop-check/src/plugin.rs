@@ -1,5 +1,9 @@
 use backprop_core::exec::pjrt::{Pjrt, PjrtOptions, Plugin};
-use std::{io::Write, path::Path, sync::OnceLock};
+use std::{
+    io::Write,
+    path::Path,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
 /// Names the plugin that tests compile with.
 pub const PLUGIN: &str = "BACKPROP_PJRT_PLUGIN";
