@@ -77,7 +77,10 @@ fn show(inspection: &Inspection, threads: usize) {
     exact("arena", inspection.arena_bytes, "every intermediate value of a training step");
     exact("state", inspection.state_bytes, "parameters, optimizer state, statistics");
     exact("constants", inspection.constant_bytes, "constants of the step");
-    exact("scratch", inspection.scratch_bytes, &format!("private memory of {threads} threads"));
+    // Accelerators have none: the threads are the processor's.
+    if inspection.scratch_bytes > 0 {
+        exact("scratch", inspection.scratch_bytes, &format!("private memory of {threads} threads"));
+    }
     exact("peak", inspection.peak_bytes, "what training needs beside data and program");
     output::line("");
     output::line(&format!(

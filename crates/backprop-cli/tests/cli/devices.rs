@@ -8,7 +8,9 @@ use super::{
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -20,6 +22,8 @@ fn command(place: &Workplace, arguments: &[&str]) -> Command {
     for variable in ["BACKPROP_PJRT_PLUGIN", "BACKPROP_PROBE_SECONDS", "TPU_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
         command.env_remove(variable);
     }
+    // Programs that one behaviour of the plugin compiled are not for another.
+    command.env("BACKPROP_CACHE", "off");
     command.env("HOME", place.folder.path()).env("PATH", place.folder.path());
     command
 }
@@ -117,9 +121,13 @@ fn a_library_that_is_no_plugin() {
 #[test]
 fn plugins_that_fail() {
     let place = with_fake();
-    for (behaviour, name) in
-        [("old", "plugin_old"), ("major", "plugin_major"), ("nodevice", "plugin_no_device"), ("abort", "plugin_crash")]
-    {
+    for (behaviour, name) in [
+        ("old", "plugin_old"),
+        ("major", "plugin_major"),
+        ("short", "plugin_short"),
+        ("nodevice", "plugin_no_device"),
+        ("abort", "plugin_crash"),
+    ] {
         refuses_training(name, &place, &mut fake(&place, behaviour, &TRAIN_FAKE));
     }
     refuses_training("plugin_hang", &place, fake(&place, "hang", &TRAIN_FAKE).env("BACKPROP_PROBE_SECONDS", "1"));
@@ -149,6 +157,42 @@ fn every_command_refuses_a_plugin_that_fails() {
         assert!(said.contains("text file"), "{arguments:?}: {said}");
     }
     assert_eq!(contents(&place.path("run")), before, "the run was touched");
+}
+
+/// Device memory that is used up when tensors are copied there, when a step runs, or when its results come: exit code 2, a sentence
+/// that says what helps, and a run that goes on elsewhere to the same bits.
+#[test]
+fn exhausted_memory_leaves_the_run_intact() {
+    let place = with_fake();
+    let cpu = ["train", "--resume", "run", "--set", "train.epochs=2"];
+    let device = [&cpu[..], &["--device", "pjrt:fake.so"]].concat();
+    let train = |out: &str, epochs: &str| {
+        place.succeed(&["train", "model.toml", "--out", out, "--set", epochs, "--set", "train.checkpoint_every_steps=1"])
+    };
+    train("whole", "train.epochs=2");
+    for (behaviour, after) in [("exhausted-upload", "0"), ("exhausted-upload", "3"), ("exhausted", "0"), ("late", "0")] {
+        train("run", "train.epochs=1");
+        let kept = contents(&place.path("run/checkpoints"));
+        let output = fake(&place, behaviour, &device).env("FAKE_PJRT_AFTER", after).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{behaviour}: {said}");
+        assert!(said.contains("RESOURCE_EXHAUSTED") && said.contains("train.batch_size"), "{behaviour}: {said}");
+        assert_eq!(contents(&place.path("run/checkpoints")), kept, "{behaviour}: the checkpoints were touched");
+        place.succeed(&cpu);
+        assert!(place.read("run/weights.safetensors") == place.read("whole/weights.safetensors"), "{behaviour}: other weights");
+        fs::remove_dir_all(place.path("run")).unwrap();
+    }
+}
+
+/// A program that the plugin refuses: the plugin's words, and nothing is made.
+#[test]
+fn programs_that_do_not_compile() {
+    let place = with_fake();
+    let output = fake(&place, "nocompile", &TRAIN_FAKE).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("INVALID_ARGUMENT"), "{said}");
+    assert!(!place.path("run").exists(), "a run folder was left behind");
 }
 
 /// All files of a folder.
@@ -254,14 +298,49 @@ fn plugins_of_the_active_environment_are_found() {
 }
 
 /// The plugin that the environment of the tests names.
+fn real_plugin() -> Option<OsString> {
+    let path = env::var_os("BACKPROP_PJRT_PLUGIN");
+    if path.is_none() {
+        println!("skipped: no plugin");
+    }
+    path
+}
+
 #[test]
 fn a_plugin_that_works_is_listed() {
-    let Some(path) = env::var_os("BACKPROP_PJRT_PLUGIN") else {
-        println!("skipped: no plugin");
-        return;
-    };
+    let Some(path) = real_plugin() else { return };
     let place = Workplace::new();
     let (text, devices) = listed(command(&place, &["devices"]).env("BACKPROP_PJRT_PLUGIN", path));
     let works = devices.values().filter(|d| d["device"] != "cpu" && d["usable"] == true);
     assert!(works.flat_map(|d| d["devices"].as_array()).any(|chips| !chips.is_empty()), "{text}");
+}
+
+/// A run goes from a device to the processor and back; every command computes on either, to the same within rounding.
+#[test]
+fn runs_move_between_devices() {
+    let Some(path) = real_plugin() else { return };
+    let place = Workplace::new();
+    place.write("model.toml", GOOD);
+    place.write("points.csv", "1,2,3,4\n-1,0,2,0.5\n");
+    let device = format!("pjrt:{}", Path::new(&path).display());
+    let run = |arguments: &[&str], device: &str| {
+        let output = command(&place, &[arguments, &["--device", device]].concat()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let more = |epochs: &str, device: &str| drop(run(&["train", "--resume", "run", "--set", epochs], device));
+    run(&["train", "model.toml", "--out", "run"], &device);
+    more("train.epochs=2", "cpu");
+    more("train.epochs=3", &device);
+    run(&["train", "model.toml", "--out", "whole", "--set", "train.epochs=3"], "cpu");
+    let losses = [("run", "cpu"), ("run", device.as_str()), ("whole", "cpu")]
+        .map(|(folder, device)| last_json(&run(&["eval", folder, "--json"], device))["test_loss"].as_f64().unwrap());
+    assert!(losses.iter().all(|loss| (loss / losses[0] - 1.0).abs() < 1e-4), "{losses:?}");
+    let predicted = ["cpu", &device].map(|device| run(&["predict", "run", "points.csv", "--format", "jsonl"], device));
+    let classes = |text: &String| -> Vec<Value> {
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["label"].clone()).collect()
+    };
+    assert_eq!(classes(&predicted[0]), classes(&predicted[1]), "{predicted:?}");
+    assert!(classes(&predicted[0]).len() == 2 && classes(&predicted[0]).iter().all(Value::is_string), "{predicted:?}");
+    assert!(run(&["inspect", "model.toml"], &device).contains("layers.0"));
 }

@@ -178,7 +178,12 @@ impl Backend for Pjrt {
 }
 
 fn device_error(error: PjrtError) -> Error {
-    Error::Device(error.to_string())
+    let remedy = if error.is_out_of_memory() {
+        "; use a smaller train.batch_size, or take the batch in parts: train.accumulate"
+    } else {
+        ""
+    };
+    Error::Device(format!("{error}{remedy}"))
 }
 
 fn element(dtype: DType) -> ElementType {
