@@ -11,6 +11,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -297,18 +298,18 @@ fn plugins_of_the_active_environment_are_found() {
     assert!(!text.contains("pip install libtpu") && text.contains("libtpu/libtpu.so"), "{text}");
 }
 
-/// The plugin that the environment of the tests names.
-fn real_plugin() -> Option<OsString> {
+/// The plugin that the environment of the tests names; without one a line says so, past what catches the output of tests that pass.
+fn real_plugin(test: &str) -> Option<OsString> {
     let path = env::var_os("BACKPROP_PJRT_PLUGIN");
     if path.is_none() {
-        println!("skipped: no plugin");
+        let _ = writeln!(std::io::stderr(), "\nskipped: no plugin: {test}");
     }
     path
 }
 
 #[test]
 fn a_plugin_that_works_is_listed() {
-    let Some(path) = real_plugin() else { return };
+    let Some(path) = real_plugin("a_plugin_that_works_is_listed") else { return };
     let place = Workplace::new();
     let (text, devices) = listed(command(&place, &["devices"]).env("BACKPROP_PJRT_PLUGIN", path));
     let works = devices.values().filter(|d| d["device"] != "cpu" && d["usable"] == true);
@@ -318,7 +319,7 @@ fn a_plugin_that_works_is_listed() {
 /// A run goes from a device to the processor and back; every command computes on either, to the same within rounding.
 #[test]
 fn runs_move_between_devices() {
-    let Some(path) = real_plugin() else { return };
+    let Some(path) = real_plugin("runs_move_between_devices") else { return };
     let place = Workplace::new();
     place.write("model.toml", GOOD);
     place.write("points.csv", "1,2,3,4\n-1,0,2,0.5\n");
