@@ -3,6 +3,7 @@
 use crate::devices;
 use backprop::{accelerator::DeviceName, config::Time};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     /// Show what a network is and needs, before anything runs
     #[command(after_help = EXIT_CODES)]
     Inspect(InspectOptions),
+    /// Measure the training step of a configuration, or write what other programs need to measure the same
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// List what this program can compute on here
     Devices(DevicesOptions),
     /// Print the JSON schema of configurations, for editors
@@ -114,7 +118,7 @@ pub(crate) struct SetOptions {
     pub(crate) set: Vec<String>,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct DeviceOptions {
     /// What to compute on: cpu, cuda, rocm, tpu or pjrt:/path/plugin.so; `backprop devices` lists what is here [default: cpu]
     #[arg(long, value_name = "NAME")]
@@ -138,9 +142,11 @@ fn count(text: &str) -> Result<usize, &'static str> {
     text.parse().ok().filter(|n| *n > 0).ok_or("must be a whole number of 1 or more")
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum PrecisionName {
     /// Full f32
+    #[default]
     Highest,
     /// What the device takes for fast
     Tf32,
@@ -252,6 +258,71 @@ pub(crate) struct InspectOptions {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Time the training step: forward, loss, backward and update, on inputs handed over from host memory every time
+    #[command(after_help = EXIT_CODES)]
+    Step(BenchStepOptions),
+    /// Write the first values of all weights and the first batches, for other programs to begin from
+    #[command(after_help = EXIT_CODES)]
+    Export(BenchExportOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct BenchStepOptions {
+    /// Configuration in TOML; without it the one that `train` trains by default
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) set: SetOptions,
+    /// Rows per step [default: those of the configuration]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) batch: Option<usize>,
+    /// Begin from these parameters and statistics instead of the first values for the seed
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Go round these batches, `x` and `y` of [batches, rows, …], instead of the first ones of training
+    #[arg(long, value_name = "FILE.npz")]
+    pub(crate) data: Option<PathBuf>,
+    /// Drop nothing, wherever the network has dropout, so that losses can be compared with other programs'
+    #[arg(long)]
+    pub(crate) no_dropout: bool,
+    /// Time at least this many steps, after 11 whose losses are compared and 10 or more to warm up
+    #[arg(long, value_name = "N", value_parser = count, conflicts_with = "seconds")]
+    pub(crate) steps: Option<usize>,
+    /// Time steps for this long
+    #[arg(long, value_name = "S", value_parser = seconds, default_value = "5")]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) device: DeviceOptions,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Answer requests in JSON, one a line on standard input: {"model": FILE}, {"losses": N}, {"window": SECONDS, "steps": N}
+    #[arg(long, conflicts_with_all = ["config", "set", "batch", "weights", "data", "no_dropout", "steps", "seconds", "json"])]
+    pub(crate) serve: bool,
+}
+
+/// Seconds above 0.
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|s| *s > 0.0 && *s <= 1e6).ok_or("must be a number of seconds above 0")
+}
+
+#[derive(Args)]
+pub(crate) struct BenchExportOptions {
+    /// Configuration in TOML; without it the one that `train` trains by default
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) set: SetOptions,
+    /// Folder for weights.safetensors and data.npz
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How many batches
+    #[arg(long, value_name = "N", value_parser = count, default_value = "16")]
+    pub(crate) batches: usize,
 }
 
 #[derive(Args)]

@@ -74,19 +74,21 @@ impl<'o> Wanted<'o> {
         if wanted > there && usable.report.platform != "cpu" {
             return Err(self.refused(&format!("{wanted} devices were asked for, and there {}", are(there))));
         }
-        open(&usable, wanted, self.precision()).map_err(|why| self.refused(&why))
+        let precision = match self.precision() {
+            PrecisionName::Highest => Precision::Highest,
+            PrecisionName::Tf32 => Precision::Fast,
+        };
+        open(&usable, wanted, precision).map_err(|why| self.refused(&why))
     }
 
-    fn precision(&self) -> Precision {
-        match self.options.precision {
-            None | Some(PrecisionName::Highest) => Precision::Highest,
-            Some(PrecisionName::Tf32) => Precision::Fast,
-        }
+    /// How exactly products are formed.
+    pub(crate) fn precision(&self) -> PrecisionName {
+        self.options.precision.unwrap_or_default()
     }
 
     fn native(&self) -> Result<Box<dyn Backend>, Failure> {
-        if self.options.precision.is_some() {
-            return Err(self.refused("--precision is for accelerators: it always computes in full f32; leave it out"));
+        if self.precision() != PrecisionName::Highest {
+            return Err(self.refused("it always computes in full f32; leave out --precision, or give highest"));
         }
         if self.devices.is_some_and(|n| n > 1) {
             return Err(self.refused("it is one device, whose threads share each batch; leave out --devices and train.devices"));

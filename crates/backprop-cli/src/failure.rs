@@ -2,6 +2,7 @@
 
 use crate::signals::Signal;
 use backprop::{
+    bench::BenchError,
     config::ConfigError,
     model::ModelError,
     run::RunError,
@@ -32,22 +33,31 @@ pub(crate) enum Failure {
 impl Failure {
     /// Prints what is wrong; the exit code says whose fault it is.
     pub(crate) fn report(self) -> ExitCode {
-        let colour = std::io::stderr().is_terminal();
-        let (text, code) = match self {
-            Failure::Config(error) => (error.render(colour), INPUT),
-            Failure::Arguments(message) => (format!("error: {message}"), INPUT),
-            Failure::Stopped { stopped, signal } => (goodbye(&stopped, signal), signal.map_or(TIME, Signal::exit_code)),
-            Failure::Train(error) => {
-                let code = if error.is_input() { INPUT } else { INTERNAL };
-                match *error {
-                    TrainError::Config(error) => (error.render(colour), code),
-                    TrainError::Run(RunError::Config(error)) => (error.render(colour), code),
-                    other => (format!("error: {other}"), code),
-                }
-            }
-        };
-        crate::output::error_line(&text);
+        let code = self.code();
+        crate::output::error_line(&self.text(std::io::stderr().is_terminal()));
         ExitCode::from(code)
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Failure::Config(_) | Failure::Arguments(_) => INPUT,
+            Failure::Stopped { signal, .. } => signal.map_or(TIME, Signal::exit_code),
+            Failure::Train(error) if error.is_input() => INPUT,
+            Failure::Train(_) => INTERNAL,
+        }
+    }
+
+    /// What is wrong, for people.
+    pub(crate) fn text(&self, colour: bool) -> String {
+        match self {
+            Failure::Config(error) => error.render(colour),
+            Failure::Arguments(message) => format!("error: {message}"),
+            Failure::Stopped { stopped, signal } => goodbye(stopped, *signal),
+            Failure::Train(error) => match &**error {
+                TrainError::Config(error) | TrainError::Run(RunError::Config(error)) => error.render(colour),
+                other => format!("error: {other}"),
+            },
+        }
     }
 }
 
@@ -86,6 +96,15 @@ impl From<ModelError> for Failure {
         match error {
             ModelError::Run(error) => error.into(),
             ModelError::Engine(error) => TrainError::from(error).into(),
+            other => Failure::Arguments(other.to_string()),
+        }
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Failure {
+        match error {
+            BenchError::Train(error) => error.into(),
             other => Failure::Arguments(other.to_string()),
         }
     }

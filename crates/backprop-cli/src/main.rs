@@ -1,6 +1,7 @@
 //! The `backprop` program: arguments and printing only; everything else is the library's.
 
 mod args;
+mod bench;
 mod compare;
 mod device;
 mod devices;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Generate(options) => predict::generate(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Bench(command) => bench::run(&command),
         Command::Devices(options) => devices::run(&options),
         Command::Schema(options) => schema::run(&options),
         Command::Probe(options) => devices::probe(&options),

@@ -20,9 +20,23 @@ pub fn memory_limit() -> Option<u64> {
     group_files(&groups).iter().filter_map(|file| limit(Path::new(file))).chain(installed).min()
 }
 
-/// `MemTotal` of /proc/meminfo, which counts in KiB.
+/// The most bytes of memory that this process has held at once so far. `None` where the system does not say.
+///
+/// ```
+/// assert!(backprop_data::machine::peak_resident().is_none_or(|bytes| bytes > 1 << 16));
+/// ```
+pub fn peak_resident() -> Option<u64> {
+    kibibytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// `MemTotal` of /proc/meminfo.
 fn installed(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+    kibibytes(meminfo, "MemTotal:")
+}
+
+/// The bytes of a line that begins with `name`, in files of the system that count in KiB.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 

@@ -1,6 +1,7 @@
 //! A training engine for neural networks: layers, losses, optimizers, training, checkpoints
 
 pub mod accelerator;
+pub mod bench;
 pub mod checkpoint;
 pub mod compare;
 pub mod compile_cache;

@@ -299,7 +299,7 @@ fn plugins_of_the_active_environment_are_found() {
 }
 
 /// The plugin that the environment of the tests names; without one a line says so, past what catches the output of tests that pass.
-fn real_plugin(test: &str) -> Option<OsString> {
+pub(super) fn real_plugin(test: &str) -> Option<OsString> {
     let path = env::var_os("BACKPROP_PJRT_PLUGIN");
     if path.is_none() {
         let _ = writeln!(std::io::stderr(), "\nskipped: no plugin: {test}");

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_tables;
+mod bench;
 mod commands;
 mod compare;
 mod devices;

@@ -5,6 +5,7 @@
 
 mod files;
 mod header;
+mod write;
 
 use std::io::{Cursor, Read, Seek};
 
@@ -15,6 +16,7 @@ use crate::{DataError, Values};
 pub use files::NpyFiles;
 use header::Header;
 pub(crate) use header::MAGIC;
+pub use write::to_npz;
 
 /// An array in memory, in C order.
 #[derive(Clone, Debug, PartialEq)]

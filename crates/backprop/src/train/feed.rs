@@ -136,7 +136,12 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn new(feed: &Feed, rows: usize) -> Batch {
         let spec = feed.batch_spec(rows);
-        Batch { rows, x: HostTensor::zeros(spec.x), y: HostTensor::zeros(spec.y), scratch: Vec::new() }
+        Batch::of(HostTensor::zeros(spec.x), HostTensor::zeros(spec.y))
+    }
+
+    /// Inputs and targets of some rows.
+    pub(super) fn of(x: HostTensor, y: HostTensor) -> Batch {
+        Batch { rows: x.shape().first().copied().unwrap_or(0), x, y, scratch: Vec::new() }
     }
 }
 

@@ -12,11 +12,13 @@ mod pipeline;
 mod program;
 mod progress;
 mod session;
+mod stepwise;
 mod stop;
 mod task;
 
 pub use error::TrainError;
 pub use inspect::{Inspection, LayerMemory};
+pub(crate) use stepwise::{Outcome, Stepwise};
 pub use stop::{Flow, Reply, Stop, StopReason, Stopped};
 pub use task::{Part, Task};
 
@@ -318,6 +320,12 @@ impl<'b> Trainer<'b> {
             self.clear();
         }
         Ok(())
+    }
+
+    /// The data input of every step with the run's seed.
+    fn seed(&self) -> Result<HostTensor, TrainError> {
+        let seed = self.config.train.seed;
+        Ok(HostTensor::new([2], &[seed as u32, (seed >> 32) as u32]).map_err(Error::Run)?)
     }
 
     /// Bytes of the tensors that live between steps.

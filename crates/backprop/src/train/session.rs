@@ -31,9 +31,6 @@ pub(super) struct Session<'s> {
 
 impl<'s> Session<'s> {
     fn new(trainer: &Trainer<'_>, run: Option<&'s Run>) -> Result<Session<'s>, TrainError> {
-        let seed = trainer.config.train.seed;
-        let words = [seed as u32, (seed >> 32) as u32];
-        let seed = HostTensor::new([2], &words).map_err(backprop_core::Error::Run)?;
         let metrics = |run: &'s Run| Ok::<_, TrainError>((run, run.metrics(trainer.progress.metrics_bytes)?));
         // From the beginning, so that whatever weights there will be can be used.
         run.map_or(Ok(()), |run| run.keep_coding(trainer.task.coding()))?;
@@ -43,7 +40,7 @@ impl<'s> Session<'s> {
             mark: now,
             saved: (now, trainer.progress.step),
             hyper: trainer.step.groups().hyper(0, 1),
-            seed,
+            seed: trainer.seed()?,
             step: HostTensor::scalar(0_u32),
         })
     }

@@ -1,0 +1,139 @@
+//! `backprop bench`.
+
+mod serve;
+
+use crate::{
+    args::{BenchCommand, BenchExportOptions, BenchStepOptions, PrecisionName},
+    device::Wanted,
+    failure::Failure,
+    output, train,
+};
+use backprop::{
+    bench::{self, BenchOptions, Length, StepBench, StepFacts, Times, WARM_UP},
+    core::exec::native::Native,
+    machine,
+};
+use serde::Serialize;
+use std::time::Duration;
+
+pub(crate) fn run(command: &BenchCommand) -> Result<(), Failure> {
+    match command {
+        BenchCommand::Step(options) if options.serve => serve::run(&options.device),
+        BenchCommand::Step(options) => step(options),
+        BenchCommand::Export(options) => export(options),
+    }
+}
+
+/// What this program is called among those it is compared with.
+const ENGINE: &str = "backprop";
+
+/// Updates after which the loss is compared with those of other programs, before anything is timed.
+const UPDATES: usize = 10;
+
+/// What was measured.
+#[derive(Serialize)]
+struct Report<'r> {
+    engine: &'static str,
+    model: &'r str,
+    device: &'r str,
+    precision: PrecisionName,
+    #[serde(flatten)]
+    facts: &'r StepFacts,
+    loss_first: f64,
+    loss_step10: f64,
+    #[serde(flatten)]
+    figures: Figures,
+    gflop_per_s: f64,
+    nonfinite_steps: u64,
+    peak_resident_bytes: Option<u64>,
+}
+
+/// Times in milliseconds.
+#[derive(Serialize)]
+struct Figures {
+    steps: u64,
+    step_ms_median: f64,
+    step_ms_min: f64,
+    step_ms_p10: f64,
+    step_ms_p90: f64,
+}
+
+impl Figures {
+    fn of(times: &Times) -> Figures {
+        let [step_ms_median, step_ms_min, step_ms_p10, step_ms_p90] = [0.5, 0.0, 0.1, 0.9].map(|share| times.quantile(share));
+        Figures { steps: times.steps(), step_ms_median, step_ms_min, step_ms_p10, step_ms_p90 }
+    }
+}
+
+fn step(options: &BenchStepOptions) -> Result<(), Failure> {
+    let (config, model) = train::configuration(options.config.as_deref(), &options.set.set)?;
+    let wanted = Wanted::for_training(&options.device, &config.train);
+    let backend = wanted.backend()?;
+    let mut bench = StepBench::new(config, &*backend, &begin_from(options))?;
+    let losses = bench.losses(UPDATES + 1)?;
+    bench.warm_up(WARM_UP)?;
+    let length = options.steps.map_or(Length::Time(Duration::from_secs_f64(options.seconds)), |n| Length::Steps(n as u64));
+    let figures = Figures::of(&bench.measure(length)?);
+    let facts = bench.facts();
+    let report = Report {
+        engine: ENGINE,
+        model: &model,
+        device: &backend.describe(),
+        precision: wanted.precision(),
+        gflop_per_s: facts.gflop_per_step / (figures.step_ms_median / 1e3),
+        facts,
+        loss_first: losses[0],
+        loss_step10: losses[UPDATES],
+        figures,
+        nonfinite_steps: bench.nonfinite_steps(),
+        peak_resident_bytes: machine::peak_resident(),
+    };
+    if options.json {
+        output::json(&report);
+    } else {
+        show(&report).iter().for_each(|line| output::line(line));
+    }
+    Ok(())
+}
+
+fn begin_from(options: &BenchStepOptions) -> BenchOptions {
+    let BenchStepOptions { batch, weights, data, no_dropout, .. } = options;
+    BenchOptions { batch: *batch, weights: weights.clone(), data: data.clone(), no_dropout: *no_dropout }
+}
+
+/// The lines for people.
+fn show(report: &Report<'_>) -> Vec<String> {
+    let Report { facts, figures, .. } = report;
+    let ms = output::figure;
+    let mut lines =
+        vec![format!("{}: {} rows, {} parameters", report.model, facts.batch, output::grouped(facts.parameters as u64))];
+    let mut line = |name: &str, text: String| lines.push(format!("  {name:<9} {text}"));
+    let precision = if report.precision == PrecisionName::Tf32 { ", precision tf32" } else { "" };
+    line("device", format!("{}{precision}", report.device));
+    line("step", format!("{} ms median of {} steps", ms(figures.step_ms_median), output::grouped(figures.steps)));
+    line(
+        "",
+        format!("{} ms min, {} ms p10, {} ms p90", ms(figures.step_ms_min), ms(figures.step_ms_p10), ms(figures.step_ms_p90)),
+    );
+    line("work", format!("{} GFLOP per step, {} GFLOP/s", ms(facts.gflop_per_step), ms(report.gflop_per_s)));
+    line("loss", format!("{:.6} first, {:.6} after 10 updates", report.loss_first, report.loss_step10));
+    line("memory", format!("{} arena, {} state", output::bytes(facts.arena_bytes), output::bytes(facts.state_bytes)));
+    if let Some(bytes) = report.peak_resident_bytes {
+        line("", format!("{} resident at most, of the whole process", output::bytes(bytes as usize)));
+    }
+    line("compile", format!("{} s", ms(facts.compile_s)));
+    if report.nonfinite_steps > 0 {
+        line("warning", format!("{} steps were not finite and changed nothing", output::grouped(report.nonfinite_steps)));
+    }
+    lines
+}
+
+fn export(options: &BenchExportOptions) -> Result<(), Failure> {
+    let (config, _) = train::configuration(options.config.as_deref(), &options.set.set)?;
+    let backend = Native::default();
+    let written = bench::export(config, &backend, &options.out, options.batches)?;
+    let [x, y] = &written.batch;
+    output::line(&format!("{}: {} tensors", written.weights.display(), written.tensors));
+    output::line(&format!("{}: {} batches of x {x} and y {y}", written.data.display(), options.batches));
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Training steps one by one, on batches that go round, at constant rates: what a measurement of the step needs of training.
+
+use super::{
+    Part, TrainError, Trainer,
+    feed::{Batch, Pass},
+    find, is_weight,
+    program::Runtime,
+};
+use crate::{
+    checkpoint::Tensors,
+    nn::{Mode, StateKind},
+    schedule::{Clock, Rates},
+    step::BatchSpec,
+};
+use backprop_core::{
+    HostTensor, Type,
+    exec::{Memory, Store},
+    op, pass, random,
+};
+
+/// A trainer that makes steps on the same batches over and over.
+pub(crate) struct Stepwise<'b> {
+    trainer: Trainer<'b>,
+    batches: Vec<Batch>,
+    rates: Vec<Rates>,
+    hyper: HostTensor,
+    seed: HostTensor,
+    step: HostTensor,
+    /// Steps that were started.
+    started: u64,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) loss: f64,
+    /// Whether the update was made.
+    pub(crate) finite: bool,
+}
+
+impl<'b> Stepwise<'b> {
+    /// Steps on the first full batches of training.
+    pub(crate) fn on_first_batches(trainer: Trainer<'b>, count: usize) -> Result<Stepwise<'b>, TrainError> {
+        let (feed, seed) = (trainer.task.feed(), trainer.config.train.seed);
+        let (mut batches, mut rows, mut epoch) = (Vec::new(), Vec::new(), 0);
+        while batches.len() < count {
+            let pass = Pass { part: Part::Train, shuffled: Some((seed, epoch)), position: 0 };
+            let mut order = feed.batches(pass)?;
+            while batches.len() < count && order.next_into(&mut rows) {
+                if rows.len() == feed.batch_size {
+                    let mut batch = Batch::new(feed, rows.len());
+                    feed.fill(pass, &rows, &mut batch)?;
+                    batches.push(batch);
+                }
+            }
+            epoch += 1;
+        }
+        Stepwise::of(trainer, batches)
+    }
+
+    /// Steps on batches of inputs and targets of the types that the task has, all of as many rows.
+    pub(crate) fn on_batches(trainer: Trainer<'b>, batches: Vec<[HostTensor; 2]>) -> Result<Stepwise<'b>, TrainError> {
+        Stepwise::of(trainer, batches.into_iter().map(|[x, y]| Batch::of(x, y)).collect())
+    }
+
+    fn of(trainer: Trainer<'b>, batches: Vec<Batch>) -> Result<Stepwise<'b>, TrainError> {
+        let groups = trainer.step.groups();
+        let (rates, hyper) = (groups.rates(Clock::new(0, 1)), groups.hyper(0, 1));
+        let (seed, step) = (trainer.seed()?, HostTensor::scalar(0_u32));
+        Ok(Stepwise { trainer, batches, rates, hyper, seed, step, started: 0 })
+    }
+
+    /// Inputs and targets of the batches.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = [&HostTensor; 2]> {
+        self.batches.iter().map(|batch| [&batch.x, &batch.y])
+    }
+
+    /// Rows of each batch.
+    pub(crate) fn rows(&self) -> usize {
+        self.batches.first().map_or(0, |batch| batch.rows)
+    }
+
+    /// Types of inputs and targets of a batch.
+    pub(crate) fn batch_types(&self) -> [Type; 2] {
+        let BatchSpec { x, y } = self.trainer.task.batch_spec(self.rows());
+        [x, y]
+    }
+
+    /// Replaces the first values of parameters and statistics.
+    pub(crate) fn take_weights(&mut self, weights: Tensors, what: &str) -> Result<(), TrainError> {
+        self.trainer.put(weights, is_weight, what)
+    }
+
+    /// Back to the first values of everything and the first batch.
+    pub(crate) fn reset(&mut self) -> Result<(), TrainError> {
+        self.trainer.store = Store::new();
+        self.started = 0;
+        self.trainer.initialise()
+    }
+
+    /// Parameters and statistics as they are now.
+    pub(crate) fn weights(&mut self) -> Result<Vec<(&str, &HostTensor)>, TrainError> {
+        self.trainer.initialise()?;
+        let names = self.trainer.specs.iter().filter(|s| is_weight(s)).map(|s| s.name.as_str());
+        Ok(names.filter_map(|name| Some((name, self.trainer.store.get(name)?))).collect())
+    }
+
+    /// Compiles the step and gives what lives between steps its first values; seconds that tracing and compiling took, and what the
+    /// program needs.
+    pub(crate) fn compile(&mut self) -> Result<(f64, Memory), TrainError> {
+        let rows = self.rows();
+        self.trainer.compile(Mode::Train, rows)?;
+        self.trainer.initialise()?;
+        Ok((self.trainer.compile_seconds, find(&mut self.trainer.training, rows)?.memory()))
+    }
+
+    /// Floating-point operations of a step, as it is after the passes that every backend runs.
+    pub(crate) fn flops(&self) -> Result<u64, TrainError> {
+        let graph = self.trainer.graph(self.rows())?;
+        let graph = pass::optimize(&graph, &pass::pipeline(&[random::PHILOX]), &mut |_, _, _| ());
+        Ok(op::graph_flops(&graph))
+    }
+
+    /// Number of trained values.
+    pub(crate) fn parameters(&self) -> usize {
+        let parameters = self.trainer.specs.iter().filter(|s| s.kind == StateKind::Parameter);
+        parameters.map(|s| s.ty.elements()).sum()
+    }
+
+    /// Bytes of parameters, optimizer state and statistics.
+    pub(crate) fn state_bytes(&self) -> usize {
+        self.trainer.state_bytes()
+    }
+
+    /// How many steps may be under way at once.
+    pub(crate) fn depth(&self) -> usize {
+        self.trainer.backend.depth()
+    }
+
+    /// Starts a step on the next batch.
+    pub(crate) fn start(&mut self) -> Result<(), TrainError> {
+        let Trainer { step, training, store, .. } = &mut self.trainer;
+        let Some(batch) = self.batches.get((self.started % self.batches.len().max(1) as u64) as usize) else { return Ok(()) };
+        step.groups().write_hyper(&self.rates, self.started, &mut self.hyper);
+        if let Some([slot]) = self.step.as_mut_slice::<u32>() {
+            // The random streams count steps in 32 bits.
+            *slot = self.started as u32;
+        }
+        let runtime = Runtime { hyper: &self.hyper, seed: &self.seed, step: &self.step };
+        find(training, batch.rows)?.start(store, batch, runtime)?;
+        self.started += 1;
+        Ok(())
+    }
+
+    /// Waits for the oldest step that was started.
+    pub(crate) fn finish(&mut self) -> Result<Outcome, TrainError> {
+        let rows = self.rows();
+        let measured = find(&mut self.trainer.training, rows)?.finish()?;
+        Ok(Outcome { loss: measured.loss_sum / measured.weight, finite: measured.finite })
+    }
+}
