@@ -14,7 +14,7 @@
 //! Of the first, which loads and compiles a configuration, only `model` is needed; there are also `set` (a list of `KEY=VALUE`), `batch`
 //! and `warm_up` (the least steps before `step_ms` is estimated). `losses` begins anew from the first weights. A window is as many groups
 //! of `steps` steps as begin within its seconds; the answer has the mean of each group. What cannot be done is answered by
-//! `{"error": "…"}`. The process ends with its input.
+//! `{"error": "…"}`. The device is the command line's. The process ends with its input.
 
 use super::ENGINE;
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
 };
 use backprop::{
     bench::{BenchOptions, Length, StepBench, StepFacts, WARM_UP},
+    config::Config,
+    core::exec::Backend,
     machine,
 };
 use serde::{Deserialize, Serialize};
@@ -99,12 +101,19 @@ struct Ready<'r> {
     peak_resident_bytes: Option<u64>,
 }
 
+/// A backend, with what it was opened for.
+struct Opened {
+    precision: PrecisionName,
+    threads: usize,
+    backend: Box<dyn Backend>,
+}
+
 /// Answers requests until the end of the input.
 pub(super) fn run(device: &DeviceOptions) -> Result<(), Failure> {
-    let mut request = next();
+    let (mut request, mut opened) = (next(), None);
     while let Some(asked) = request {
         request = match asked {
-            Request::Prepare(prepare) => serve(device, &prepare).unwrap_or_else(|failure| {
+            Request::Prepare(prepare) => prepared(device, &prepare, &mut opened).unwrap_or_else(|failure| {
                 refuse(&failure.text(false));
                 next()
             }),
@@ -115,6 +124,21 @@ pub(super) fn run(device: &DeviceOptions) -> Result<(), Failure> {
         };
     }
     Ok(())
+}
+
+/// Prepares a step and measures it; gives the request for another. A device that is open stays open: to look for it and start it takes
+/// longer than most models take to compile.
+fn prepared(options: &DeviceOptions, prepare: &Prepare, opened: &mut Option<Opened>) -> Result<Option<Request>, Failure> {
+    let options = DeviceOptions { precision: prepare.precision.or(options.precision), ..options.clone() };
+    let (config, model) = train::configuration(Some(&prepare.model), &prepare.set)?;
+    let wanted = Wanted::for_use(&options, &config.train);
+    let (precision, threads) = (wanted.precision(), wanted.threads());
+    let kept = opened.take_if(|o| o.precision == precision && o.threads == threads);
+    // One that does not fit gives its memory back before another takes any.
+    drop(opened.take());
+    let open = || Ok::<_, Failure>(Opened { precision, threads, backend: wanted.backend()? });
+    let opened = opened.insert(kept.map_or_else(open, Ok)?);
+    serve(config, &model, prepare, opened)
 }
 
 /// The next request that can be read; `None` at the end of the input.
@@ -131,21 +155,17 @@ fn next() -> Option<Request> {
     None
 }
 
-/// Prepares a step and measures it; gives the request for another.
-fn serve(options: &DeviceOptions, prepare: &Prepare) -> Result<Option<Request>, Failure> {
-    let options = DeviceOptions { precision: prepare.precision.or(options.precision), ..options.clone() };
-    let (config, model) = train::configuration(Some(&prepare.model), &prepare.set)?;
-    let wanted = Wanted::for_training(&options, &config.train);
-    let backend = wanted.backend()?;
+/// Says what is ready, and answers what is asked of it.
+fn serve(config: Config, model: &str, prepare: &Prepare, opened: &Opened) -> Result<Option<Request>, Failure> {
     let Prepare { batch, weights, data, dropout, .. } = prepare;
     let begin_from = BenchOptions { batch: *batch, weights: weights.clone(), data: data.clone(), no_dropout: !dropout };
-    let mut bench = StepBench::new(config, &*backend, &begin_from)?;
+    let mut bench = StepBench::new(config, &*opened.backend, &begin_from)?;
     let step = bench.warm_up(prepare.warm_up.unwrap_or(WARM_UP))?;
     output::json(&Ready {
         engine: ENGINE,
-        model: &model,
-        device: &backend.describe(),
-        precision: wanted.precision(),
+        model,
+        device: &opened.backend.describe(),
+        precision: opened.precision,
         facts: bench.facts(),
         step_ms: step.as_secs_f64() * 1e3,
         peak_resident_bytes: machine::peak_resident(),
