@@ -20,7 +20,7 @@ mod scan_grad;
 mod window;
 
 pub use arg_reduce::ArgReduce;
-pub use composite::{Composite, checkpoint, composite, custom_vjp, graph_flops};
+pub use composite::{Composite, checkpoint, composite, custom_vjp};
 pub use convert::Convert;
 pub use convolution::{ConvDims, Convolution};
 pub use data_movement::{BroadcastInDim, Concatenate, Pad, Reshape, Reverse, Slice, Transpose};

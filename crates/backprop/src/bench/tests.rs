@@ -19,7 +19,7 @@ fn digits() -> Config {
         .push(Dropout::new(0.2))
         .push(Linear::new(10));
     let mut config = Config::new(Source::Digits {}, network, CrossEntropy::new(), Sgd::new(0.1).momentum(0.9));
-    config.schedule = Schedule::Cosine(Cosine::default());
+    config.schedule = Schedule::Cosine(Cosine::default().warmup_steps(5));
     config.train.clip_norm = Some(1.0);
     config.train.batch_size = 32;
     config

@@ -15,7 +15,7 @@ use crate::{
 use backprop_core::{
     HostTensor, Type,
     exec::{Memory, Store},
-    op, pass, random,
+    pass, random,
 };
 
 /// A trainer that makes steps on the same batches over and over.
@@ -114,11 +114,17 @@ impl<'b> Stepwise<'b> {
         Ok((self.trainer.compile_seconds, find(&mut self.trainer.training, rows)?.memory()))
     }
 
-    /// Floating-point operations of a step, as it is after the passes that every backend runs.
+    /// Floating-point operations of a step, as it is after the passes that every backend runs. What only counts, compares or draws is not
+    /// among them.
     pub(crate) fn flops(&self) -> Result<u64, TrainError> {
         let graph = self.trainer.graph(self.rows())?;
         let graph = pass::optimize(&graph, &pass::pipeline(&[random::PHILOX]), &mut |_, _, _| ());
-        Ok(op::graph_flops(&graph))
+        let real = graph.nodes.iter().filter(|node| node.outputs.iter().any(|ty| ty.dtype.is_float()));
+        let flops = real.map(|node| {
+            let inputs: Vec<Type> = node.inputs.iter().map(|&v| graph.ty(v).clone()).collect();
+            node.op.cost(&inputs, &node.outputs).flops
+        });
+        Ok(flops.sum())
     }
 
     /// Number of trained values.
