@@ -72,7 +72,7 @@ impl Pjrt {
     /// # Errors
     /// If the plugin has no device (no driver, no card), or fewer than are asked for.
     pub fn open(plugin: &Plugin, options: PjrtOptions) -> Result<Pjrt, Error> {
-        let mut client = plugin.client(&[]).map_err(device_error)?;
+        let mut client = client(plugin).map_err(device_error)?;
         // The devices of the plugin for processors are made up: as many as are asked for.
         if client.platform() == "cpu" && client.devices().len() < options.devices {
             let count = Value::Int(options.devices as i64);
@@ -175,6 +175,15 @@ impl Backend for Pjrt {
     fn compile(&self, graph: &Graph) -> Result<Box<dyn Program>, Error> {
         Ok(Box::new(self.build(graph)?))
     }
+}
+
+/// The plugin's client. On GPUs it takes memory when programs need it, up to nearly all there is: by default it would take three
+/// quarters at once and refuse the rest.
+fn client(plugin: &Plugin) -> Result<Client, PjrtError> {
+    let file = plugin.path().file_name().unwrap_or_default().to_string_lossy();
+    let of_gpu = ["cuda", "rocm"].iter().any(|name| file.contains(name));
+    let options = [("preallocate", Value::Bool(false)), ("memory_fraction", Value::Float(0.95))];
+    plugin.client(if of_gpu { &options } else { &[] })
 }
 
 fn device_error(error: PjrtError) -> Error {
