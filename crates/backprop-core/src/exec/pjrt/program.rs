@@ -49,6 +49,15 @@ enum Goal {
     Data,
 }
 
+/// Bytes of the largest data input that is compared with that of the run before.
+const COMPARED: usize = 1024;
+
+/// A data input that is on the devices.
+struct Sent {
+    bytes: Vec<u8>,
+    buffers: Vec<Buffer>,
+}
+
 /// A graph compiled by a plugin.
 pub struct PjrtProgram {
     backend: Pjrt,
@@ -61,6 +70,8 @@ pub struct PjrtProgram {
     vector: HostTensor,
     /// Positions in the store of the signature's state, as found last time.
     state: Vec<usize>,
+    /// The small data inputs of the last run, by data input: what did not change since, such as a seed, is not sent again.
+    sent: Vec<Option<Sent>>,
     /// Data outputs of the runs that were started and not finished.
     pending: VecDeque<Vec<Buffer>>,
 }
@@ -91,6 +102,7 @@ impl PjrtProgram {
         Ok(PjrtProgram {
             backend: backend.clone(),
             state: vec![usize::MAX; signature.state.len()],
+            sent: signature.inputs.iter().map(|_| None).collect(),
             signature,
             executable,
             arguments,
@@ -134,20 +146,28 @@ impl PjrtProgram {
         Ok(())
     }
 
+    /// Sends the data inputs to the devices: small ones, where they changed, to stay there; the others are given.
+    fn send(&mut self, inputs: &[&HostTensor]) -> Result<Vec<Vec<Buffer>>, Error> {
+        let mut large: Vec<Vec<Buffer>> = inputs.iter().map(|_| Vec::new()).collect();
+        for argument in &self.arguments {
+            let Argument::Data(i, split) = *argument else { continue };
+            let bytes = inputs[i].bytes();
+            if bytes.len() > COMPARED {
+                large[i] = self.upload(inputs[i], split)?;
+            } else if self.sent[i].as_ref().is_none_or(|sent| sent.bytes != bytes) {
+                self.sent[i] = Some(Sent { bytes: bytes.to_vec(), buffers: self.upload(inputs[i], split)? });
+            }
+        }
+        Ok(large)
+    }
+
     /// Hands the program to the devices; gives the results of each device.
-    fn execute(&self, store: &Store, inputs: &[&HostTensor]) -> Result<Vec<Vec<Buffer>>, Error> {
-        let upload = |argument: &Argument| match *argument {
-            Argument::Data(i, split) => self.upload(inputs[i], split),
-            Argument::State(..) => Ok(Vec::new()),
+    fn execute(&self, store: &Store, large: &[Vec<Buffer>]) -> Result<Vec<Vec<Buffer>>, Error> {
+        let buffers = |argument: &Argument| match *argument {
+            Argument::State(i, _) => store.resident(self.state[i]).map_or(&[][..], |r| &r.buffers),
+            Argument::Data(i, _) => self.sent[i].as_ref().map_or(&large[i][..], |sent| &sent.buffers),
         };
-        let uploaded: Vec<Vec<Buffer>> = self.arguments.iter().map(upload).collect::<Result<_, _>>()?;
-        let state = |i: usize| store.resident(self.state[i]).map_or(&[][..], |r| &r.buffers);
-        let buffers: Vec<&[Buffer]> = self
-            .arguments
-            .iter()
-            .zip(&uploaded)
-            .map(|(argument, uploaded)| if let Argument::State(i, _) = *argument { state(i) } else { uploaded })
-            .collect();
+        let buffers: Vec<&[Buffer]> = self.arguments.iter().map(buffers).collect();
         let on = |device: usize| buffers.iter().filter_map(|b| b.get(device)).collect();
         let arguments: Vec<Vec<&Buffer>> = (0..self.backend.options.devices).map(on).collect();
         self.executable.execute(&arguments).map_err(device_error)
@@ -222,7 +242,8 @@ impl Pipelined for PjrtProgram {
     fn start(&mut self, store: &mut Store, inputs: &[&HostTensor]) -> Result<(), Error> {
         self.signature.check_inputs(inputs)?;
         self.settle(store)?;
-        let results = self.execute(store, inputs);
+        let large = self.send(inputs)?;
+        let results = self.execute(store, &large);
         let written = self.arguments.iter().filter_map(|a| match *a {
             Argument::State(i, true) => Some(self.state[i]),
             _ => None,
