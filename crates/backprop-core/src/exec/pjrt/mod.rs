@@ -181,9 +181,14 @@ impl Backend for Pjrt {
 /// quarters at once and refuse the rest.
 fn client(plugin: &Plugin) -> Result<Client, PjrtError> {
     let file = plugin.path().file_name().unwrap_or_default().to_string_lossy();
-    let of_gpu = ["cuda", "rocm"].iter().any(|name| file.contains(name));
-    let options = [("preallocate", Value::Bool(false)), ("memory_fraction", Value::Float(0.95))];
-    plugin.client(if of_gpu { &options } else { &[] })
+    let mut options = vec![("preallocate", Value::Bool(false)), ("memory_fraction", Value::Float(0.95))];
+    match file {
+        file if file.contains("cuda") => {}
+        // One plugin is built of code for both kinds of GPU.
+        file if file.contains("rocm") => options.push(("platform_name", Value::Text("ROCM".into()))),
+        _ => options.clear(),
+    }
+    plugin.client(&options)
 }
 
 fn device_error(error: PjrtError) -> Error {
