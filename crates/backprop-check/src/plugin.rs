@@ -1,5 +1,6 @@
 use backprop_core::exec::pjrt::{Pjrt, PjrtOptions, Plugin};
 use std::{
+    fs::File,
     io::Write,
     path::Path,
     sync::{Mutex, OnceLock, PoisonError},
@@ -39,9 +40,18 @@ pub fn plugin_on(test: &str, devices: usize) -> Option<Pjrt> {
         let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
         if !said.iter().any(|name| name == test) {
             said.push(test.into());
-            // A test that cannot say so passes all the same.
-            let _ = writeln!(std::io::stderr(), "\nskipped: no plugin: {test}");
+            report(test);
         }
     }
     opened
+}
+
+/// Names the file to which the names of skipped tests are added, so that CI can count them.
+const SKIPPED: &str = "BACKPROP_TEST_SKIPPED";
+
+/// A test that cannot say that it is skipped passes all the same.
+fn report(test: &str) {
+    let _ = writeln!(std::io::stderr(), "\nskipped: no plugin: {test}");
+    let file = std::env::var_os(SKIPPED).and_then(|path| File::options().append(true).open(path).ok());
+    let _ = file.map(|mut file| writeln!(file, "skipped: no plugin: {test}"));
 }
