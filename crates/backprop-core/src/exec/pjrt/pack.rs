@@ -14,7 +14,7 @@ const SMALL: usize = 1024;
 pub(super) enum Place {
     /// This one of the data outputs.
     Alone(usize),
-    /// Elements of the packed vector, from this one.
+    /// Elements, from this one, of the packed vector, which is the last data output.
     Packed(usize),
 }
 
@@ -23,8 +23,6 @@ pub(super) struct Packed {
     pub graph: Graph,
     /// By data output of the original, in order.
     pub places: Vec<Place>,
-    /// Elements of the packed vector, which is the last data output.
-    pub elements: usize,
 }
 
 fn is_small(ty: &Type) -> bool {
@@ -34,22 +32,22 @@ fn is_small(ty: &Type) -> bool {
 /// The graph with its small outputs joined, if there are at least two.
 pub(super) fn pack(graph: &Graph) -> Packed {
     let small = |o: &Output| o.role == Role::Data && is_small(graph.ty(o.value));
-    let mut packed = Packed { graph: graph.clone(), places: Vec::new(), elements: 0 };
+    let mut packed = Packed { graph: graph.clone(), places: Vec::new() };
     let join = graph.outputs.iter().filter(|o| small(o)).count() >= 2;
     packed.graph.outputs.retain(|o| !(join && small(o)));
-    let (mut alone, mut parts) = (0.., Vec::new());
+    let (mut alone, mut elements, mut parts) = (0.., 0, Vec::new());
     for output in &graph.outputs {
         if join && small(output) {
             let ty = graph.ty(output.value);
-            packed.places.push(Place::Packed(packed.elements));
-            packed.elements += ty.elements();
+            packed.places.push(Place::Packed(elements));
+            elements += ty.elements();
             parts.push(flat(&mut packed.graph, output.value, ty.elements()));
         } else if output.role == Role::Data {
             packed.places.push(Place::Alone(alone.next().unwrap_or_default()));
         }
     }
     if join {
-        let value = push(&mut packed.graph, Concatenate { dim: 0 }.into(), parts, Type::new(DType::F32, [packed.elements]));
+        let value = push(&mut packed.graph, Concatenate { dim: 0 }.into(), parts, Type::new(DType::F32, [elements]));
         packed.graph.outputs.push(Output { name: "packed".into(), role: Role::Data, value });
     }
     packed

@@ -5,12 +5,12 @@ use super::{
     pack::{Packed, Place},
 };
 use crate::{
-    DType, Error, Graph, HostTensor, Type,
+    Error, Graph, HostTensor, Type,
     exec::{Memory, Pipelined, Program, Signature, Store},
     graph::Role,
     stablehlo::Layout,
 };
-use backprop_sys::pjrt::{Buffer, ElementType, Executable};
+use backprop_sys::pjrt::{Buffer, ElementType, Executable, Pending};
 use std::collections::VecDeque;
 
 /// A tensor in the memory of every device of a backend.
@@ -52,6 +52,19 @@ enum Goal {
 /// Bytes of the largest data input that is compared with that of the run before.
 const COMPARED: usize = 1024;
 
+/// A data output that is being copied to host memory, from a buffer that lives as long as that takes.
+struct Coming {
+    copy: Pending<Vec<u8>>,
+    _buffer: Buffer,
+}
+
+impl Coming {
+    fn of(buffer: Buffer) -> Result<Coming, Error> {
+        let copy = buffer.start_read(vec![0; buffer.bytes()]).map_err(device_error)?;
+        Ok(Coming { copy, _buffer: buffer })
+    }
+}
+
 /// A data input that is on the devices.
 struct Sent {
     bytes: Vec<u8>,
@@ -66,14 +79,12 @@ pub struct PjrtProgram {
     arguments: Vec<Argument>,
     goals: Vec<Goal>,
     places: Vec<Place>,
-    /// The small data outputs, which come in one piece.
-    vector: HostTensor,
     /// Positions in the store of the signature's state, as found last time.
     state: Vec<usize>,
     /// The small data inputs of the last run, by data input: what did not change since, such as a seed, is not sent again.
     sent: Vec<Option<Sent>>,
-    /// Data outputs of the runs that were started and not finished.
-    pending: VecDeque<Vec<Buffer>>,
+    /// Data outputs of the runs that were started and not finished, on their way home.
+    pending: VecDeque<Vec<Coming>>,
 }
 
 impl PjrtProgram {
@@ -98,7 +109,6 @@ impl PjrtProgram {
         };
         let goals: Vec<Goal> = packed.graph.outputs.iter().map(goal).collect();
         check_outputs(&packed.graph.output_types(), &executable)?;
-        let vector = HostTensor::zeros(Type::new(DType::F32, [packed.elements]));
         Ok(PjrtProgram {
             backend: backend.clone(),
             state: vec![usize::MAX; signature.state.len()],
@@ -108,7 +118,6 @@ impl PjrtProgram {
             arguments,
             goals,
             places: packed.places,
-            vector,
             pending: VecDeque::new(),
         })
     }
@@ -188,18 +197,18 @@ impl PjrtProgram {
         data
     }
 
-    fn read(&mut self, buffers: &[Buffer], outputs: &mut [HostTensor]) -> Result<(), Error> {
-        if let Some(packed) = buffers.last().filter(|_| self.vector.ty().elements() > 0) {
-            packed.read(self.vector.bytes_mut()).map_err(device_error)?;
-        }
+    /// Waits for the data outputs of a run and puts them where they belong.
+    fn receive(&self, coming: Vec<Coming>, outputs: &mut [HostTensor]) -> Result<(), Error> {
+        let arrived = coming.into_iter().map(|c| c.copy.wait().map_err(device_error)).collect::<Result<Vec<_>, _>>()?;
         for (output, place) in outputs.iter_mut().zip(&self.places) {
-            match *place {
-                Place::Alone(at) => buffers[at].read(output.bytes_mut()).map_err(device_error)?,
-                Place::Packed(first) => {
-                    let (from, size) = (4 * first, output.bytes().len());
-                    output.bytes_mut().copy_from_slice(&self.vector.bytes()[from..from + size]);
-                }
-            }
+            let (bytes, from) = match *place {
+                Place::Alone(at) => (arrived.get(at), 0),
+                Place::Packed(first) => (arrived.last(), 4 * first),
+            };
+            let size = output.bytes().len();
+            let bytes = bytes.and_then(|b| b.get(from..from + size));
+            let missing = || Error::Device("the plugin gives fewer results than the program has".into());
+            output.bytes_mut().copy_from_slice(bytes.ok_or_else(missing)?);
         }
         Ok(())
     }
@@ -251,12 +260,13 @@ impl Pipelined for PjrtProgram {
         // Their memory was given away, whatever came of it.
         written.for_each(|position| drop(store.take(position)));
         let data = self.distribute(store, results?);
-        self.pending.push_back(data);
+        // Under way as soon as the step is done, not when somebody asks.
+        self.pending.push_back(data.into_iter().map(Coming::of).collect::<Result<_, _>>()?);
         Ok(())
     }
 
     fn finish(&mut self, outputs: &mut [HostTensor]) -> Result<(), Error> {
-        let buffers = self.pending.pop_front().ok_or_else(|| Error::Run("no run was started".into()))?;
-        self.read(&buffers, outputs)
+        let coming = self.pending.pop_front().ok_or_else(|| Error::Run("no run was started".into()))?;
+        self.receive(coming, outputs)
     }
 }
