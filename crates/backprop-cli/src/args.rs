@@ -253,6 +253,9 @@ pub(crate) struct InspectOptions {
     /// Print the training graph before and after a pass instead
     #[arg(long, value_name = "NAME")]
     pub(crate) pass: Option<String>,
+    /// Print the StableHLO text of the training step instead, as accelerators are given it; none need be here
+    #[arg(long, conflicts_with_all = ["pass", "json", "device", "threads", "isa"])]
+    pub(crate) stablehlo: bool,
     #[command(flatten)]
     pub(crate) device: DeviceOptions,
     /// Print one JSON object

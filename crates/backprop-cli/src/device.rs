@@ -74,11 +74,16 @@ impl<'o> Wanted<'o> {
         if wanted > there && usable.report.platform != "cpu" {
             return Err(self.refused(&format!("{wanted} devices were asked for, and there {}", are(there))));
         }
+        open(&usable, self.program()).map_err(|why| self.refused(&why))
+    }
+
+    /// What of it a program for accelerators depends on.
+    pub(crate) fn program(&self) -> PjrtOptions {
         let precision = match self.precision() {
             PrecisionName::Highest => Precision::Highest,
             PrecisionName::Tf32 => Precision::Fast,
         };
-        open(&usable, wanted, precision).map_err(|why| self.refused(&why))
+        PjrtOptions { devices: self.devices.unwrap_or(1), precision, ..PjrtOptions::default() }
     }
 
     /// How exactly products are formed.
@@ -119,10 +124,9 @@ fn are(count: usize) -> String {
 }
 
 /// The backend of a plugin.
-fn open(usable: &Usable, devices: usize, precision: Precision) -> Result<Box<dyn Backend>, String> {
+fn open(usable: &Usable, options: PjrtOptions) -> Result<Box<dyn Backend>, String> {
     let plugin = Plugin::load(&usable.candidate.path).map_err(|e| e.to_string())?;
     let cache = CompileCache::of_user().map(|cache| Arc::new(cache) as Arc<dyn Cache>);
-    let options = PjrtOptions { devices, precision, cache, ..PjrtOptions::default() };
-    let opened = Pjrt::open(&plugin, options).map_err(|e| e.to_string())?;
+    let opened = Pjrt::open(&plugin, PjrtOptions { cache, ..options }).map_err(|e| e.to_string())?;
     Ok(Box::new(opened))
 }

@@ -2,13 +2,24 @@
 
 use crate::{args::InspectOptions, device::Wanted, failure::Failure, output, train};
 use backprop::{
-    core::pass,
-    train::{Inspection, LayerMemory, Trainer},
+    core::{
+        Isa,
+        exec::{native::Native, pjrt::program_text},
+        pass,
+    },
+    train::{Inspection, LayerMemory, TrainError, Trainer},
 };
 
 pub(crate) fn run(options: &InspectOptions) -> Result<(), Failure> {
     let (config, _) = train::configuration(options.config.as_deref(), &options.set.set)?;
     let wanted = Wanted::for_training(&options.device, &config.train);
+    if options.stablehlo {
+        let native = Native::new(1, Isa::Portable);
+        let trainer = Trainer::new(config, &native)?;
+        let graph = trainer.graph(options.batch.unwrap_or(trainer.task().batch_size()))?;
+        output::piece(&program_text(&graph, &wanted.program()).map_err(TrainError::from)?);
+        return Ok(());
+    }
     let (threads, backend) = (wanted.threads(), wanted.backend()?);
     let trainer = Trainer::new(config, &*backend)?;
     let rows = options.batch.unwrap_or(trainer.task().batch_size());

@@ -81,6 +81,21 @@ fn tables_fit_a_hundred_columns() {
     }
 }
 
+/// The program for accelerators needs none, and is the same every time.
+#[test]
+fn the_step_is_printed_as_stablehlo() {
+    let place = Workplace::new();
+    let printed = |more: &[&str]| place.succeed(&[&["inspect", &model("mlp-digits.toml"), "--stablehlo"], more].concat());
+    let text = printed(&[]);
+    assert!(text.starts_with("module @backprop {") && text.contains("stablehlo.dot_general") && text.ends_with("}\n"), "{text}");
+    assert_eq!(text, printed(&[]));
+    assert!(!text.contains("sdy.mesh") && printed(&["--devices", "2"]).contains("sdy.mesh"));
+    assert!(!text.contains("DEFAULT") && printed(&["--precision", "tf32"]).contains("DEFAULT"));
+    assert!(printed(&["--batch", "7"]).contains("tensor<7x"));
+    let refused = place.run(&["inspect", "--stablehlo", "--device", "cuda"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
 #[test]
 fn passes_are_shown_before_and_after() {
     let place = Workplace::new();

@@ -36,5 +36,5 @@ pub use executable::{CompiledMemory, Executable};
 pub use options::CompileOptions;
 pub use plugin::Plugin;
 pub use target::Target;
-pub use topology::{DeviceDescription, Topology};
+pub use topology::{AheadOfTime, DeviceDescription, Topology};
 pub use value::Value;

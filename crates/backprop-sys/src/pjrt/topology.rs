@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     client::program_of,
     error::Error,
-    executable::Compiled,
+    executable::{Compiled, CompiledMemory},
     options::CompileOptions,
     plugin::Plugin,
     raw, signature,
@@ -34,6 +34,15 @@ pub struct DeviceDescription {
     pub kind: String,
     /// The plugin's text for it, with its place.
     pub description: String,
+}
+
+/// A program compiled for devices that need not be here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AheadOfTime {
+    /// The bytes that [`super::Client::load`] takes where the devices are.
+    pub program: Vec<u8>,
+    /// The memory it needs there; nothing where the plugin does not know.
+    pub memory: Option<CompiledMemory>,
 }
 
 impl Drop for Topology {
@@ -99,8 +108,8 @@ impl Topology {
         }
     }
 
-    /// Compiles a program for these devices, to the bytes that [`super::Client::load`] takes where they are.
-    pub fn compile(&self, text: &str, options: &CompileOptions) -> Result<Vec<u8>, Error> {
+    /// Compiles a program for these devices.
+    pub fn compile(&self, text: &str, options: &CompileOptions) -> Result<AheadOfTime, Error> {
         let encoded = options.encode()?;
         let program = program_of(text);
         // SAFETY: program and options live during the call; the executable is new and ours.
@@ -115,7 +124,9 @@ impl Topology {
         };
         let device = self.devices()?.into_iter().next().map_or_else(String::new, |device| device.kind);
         let origin = Origin::new(&self.plugin, &self.platform_name()?, &device, &encoded);
-        Ok(origin.wrap(signature::main(text).map(|main| main.arguments).as_deref(), &compiled.serialize()?))
+        let arguments = signature::main(text).map(|main| main.arguments);
+        let program = origin.wrap(arguments.as_deref(), &compiled.serialize()?);
+        Ok(AheadOfTime { program, memory: compiled.memory() })
     }
 }
 

@@ -109,15 +109,7 @@ impl Pjrt {
     /// # Errors
     /// If the graph is not valid, or the plugin cannot compile it.
     pub fn build(&self, graph: &Graph) -> Result<PjrtProgram, Error> {
-        crate::graph::verify(graph)?;
-        let optimized = if self.options.optimize {
-            pass::optimize(graph, &pass::pipeline(&[]), &mut |_, _, _| ())
-        } else {
-            Inline { keep: &[] }.run(graph)
-        };
-        let packed = pack::pack(&optimized);
-        let layout = Layout { devices: self.options.devices, split: self.options.split.clone() };
-        let text = stablehlo::module(&packed.graph, self.options.precision, &layout);
+        let Written { packed, layout, text } = write(graph, &self.options)?;
         let executable = self.executable(&text)?;
         PjrtProgram::new(self, graph, packed, &layout, executable)
     }
@@ -175,6 +167,34 @@ impl Backend for Pjrt {
     fn compile(&self, graph: &Graph) -> Result<Box<dyn Program>, Error> {
         Ok(Box::new(self.build(graph)?))
     }
+}
+
+/// A graph in the form a plugin is given it.
+struct Written {
+    packed: pack::Packed,
+    layout: Layout,
+    text: String,
+}
+
+fn write(graph: &Graph, options: &PjrtOptions) -> Result<Written, Error> {
+    crate::graph::verify(graph)?;
+    let optimized = if options.optimize {
+        pass::optimize(graph, &pass::pipeline(&[]), &mut |_, _, _| ())
+    } else {
+        Inline { keep: &[] }.run(graph)
+    };
+    let packed = pack::pack(&optimized);
+    let layout = Layout { devices: options.devices, split: options.split.clone() };
+    let text = stablehlo::module(&packed.graph, options.precision, &layout);
+    Ok(Written { packed, layout, text })
+}
+
+/// The StableHLO text that plugins are given of a graph. No plugin is needed for it.
+///
+/// # Errors
+/// If the graph is not valid.
+pub fn program_text(graph: &Graph, options: &PjrtOptions) -> Result<String, Error> {
+    Ok(write(graph, options)?.text)
 }
 
 /// The plugin's client. On GPUs it takes memory when programs need it, up to nearly all there is: by default it would take three
