@@ -20,6 +20,6 @@ pub use difference::central_difference;
 pub use execute::execute;
 pub use gradient::{CheckError, GradientCheck, GradientReport, Order};
 pub use plan::{PlanReport, check_plan};
-pub use plugin::{PLUGIN, plugin, plugin_on};
+pub use plugin::{PLUGIN, plugin, plugin_on, report_skipped};
 pub use random::Random;
 pub use random_graph::{GraphOptions, graph_count, random_graph, random_graphs, random_inputs, special_inputs};

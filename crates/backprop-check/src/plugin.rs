@@ -40,7 +40,7 @@ pub fn plugin_on(test: &str, devices: usize) -> Option<Pjrt> {
         let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
         if !said.iter().any(|name| name == test) {
             said.push(test.into());
-            report(test);
+            report_skipped(test);
         }
     }
     opened
@@ -49,8 +49,9 @@ pub fn plugin_on(test: &str, devices: usize) -> Option<Pjrt> {
 /// Names the file to which the names of skipped tests are added, so that CI can count them.
 const SKIPPED: &str = "BACKPROP_TEST_SKIPPED";
 
-/// A test that cannot say that it is skipped passes all the same.
-fn report(test: &str) {
+/// Says that a test is skipped for want of a plugin, past what catches the output of tests that pass. One that cannot say so passes all
+/// the same.
+pub fn report_skipped(test: &str) {
     let _ = writeln!(std::io::stderr(), "\nskipped: no plugin: {test}");
     let file = std::env::var_os(SKIPPED).and_then(|path| File::options().append(true).open(path).ok());
     let _ = file.map(|mut file| writeln!(file, "skipped: no plugin: {test}"));

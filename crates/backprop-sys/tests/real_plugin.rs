@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use backprop_check::{PLUGIN, report_skipped};
 use backprop_sys::pjrt::{Buffer, Client, CompileOptions, ElementType, Error, Plugin, Value};
 
 /// A client, of two devices if it is a CPU's; or nothing where no plugin is named.
 fn client() -> Option<Client> {
-    let Some(path) = std::env::var_os("BACKPROP_PJRT_PLUGIN") else {
-        eprintln!("skipped: no plugin: {}", std::thread::current().name().unwrap_or_default());
+    let Some(path) = std::env::var_os(PLUGIN) else {
+        report_skipped(std::thread::current().name().unwrap_or_default());
         return None;
     };
     let plugin = Plugin::load(Path::new(&path)).unwrap();

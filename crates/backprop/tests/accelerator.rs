@@ -76,7 +76,8 @@ fn first_step(mut config: Config, backend: &dyn Backend) -> Vec<(String, Vec<f64
     config.train.checkpoint_every_steps = Some(1);
     let mut trainer = Trainer::new(config, backend).unwrap();
     let stop = trainer.stop_handle();
-    course(&mut trainer, &stop, 1, None);
+    let outcome = course(&mut trainer, &stop, 1, None).outcome;
+    assert!(matches!(outcome, Err(TrainError::Stopped(_))), "{outcome:?}");
     let kept = trainer.store().iter().filter(|(name, _)| name.starts_with("optimizer/"));
     kept.map(|(name, t)| (name.to_owned(), t.to_f64())).collect()
 }
@@ -95,6 +96,7 @@ fn check_model(test: &str, file: &str, smooth: bool, tolerance: f64, overrides: 
     let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
     let load = || Config::parse(file, &text, &models(), &overrides).unwrap_or_else(|e| panic!("{e}"));
     let (here, there) = (first_step(load(), &native()), first_step(load(), &pjrt));
+    assert!(here.len() == there.len() && here.len() > 1, "{file}: {} tensors", here.len());
     for ((name, here), (_, there)) in here.iter().zip(&there) {
         let apart = distance(here, there);
         assert!(apart <= tolerance, "{file}, first step, {name}: {apart:e} apart");
@@ -197,6 +199,31 @@ fn two_devices_train_as_one() {
         assert_close("losses", &alone.losses, &together.losses, 1e-3);
         assert_close("losses of the first ten", &alone.losses[..10], &together.losses[..10], 1e-4);
     }
+}
+
+/// Also where the rows of a batch do not divide, so that each device computes all of them.
+#[test]
+fn two_devices_give_the_gradients_of_one() {
+    let Some(one) = plugin("two_devices_give_the_gradients_of_one") else { return };
+    let Some(two) = plugin_on("two_devices_give_the_gradients_of_one", 2) else { return };
+    // Batch norm takes away what a bias before it adds: its gradient is nothing but rounding.
+    let without_bias = "layers.0.bias=false";
+    for batch in ["train.batch_size=24", "train.batch_size=27"] {
+        for accumulate in ["train.accumulate=1", "train.accumulate=2"] {
+            let load = || config(&[without_bias, batch, accumulate]);
+            let (alone, together) = (first_step(load(), &one), first_step(load(), &two));
+            assert!(alone.len() == together.len() && alone.len() > 8, "{} tensors", alone.len());
+            for ((name, alone), (_, together)) in alone.iter().zip(&together) {
+                let apart = distance(alone, together);
+                assert!(apart <= 1e-5, "{batch}, {accumulate}, {name}: {apart:e} apart");
+            }
+        }
+    }
+    let odd = || config(&[without_bias, "data.rows=195"]);
+    let rows = Trainer::new(odd(), &one).unwrap().task().rows(Part::Train);
+    assert!(rows < 10 * 24 && rows % 24 % 2 == 1, "no odd remainder in ten steps: {rows} rows");
+    let (alone, together) = (train(odd(), &one, 10), train(odd(), &two, 10));
+    assert_close("losses", &alone.losses[..10], &together.losses[..10], 1e-4);
 }
 
 #[test]

@@ -5,13 +5,13 @@ use super::{
     bad_input::{GOOD, finished, refuses, refuses_command},
     last_json,
 };
+use backprop_check::{PLUGIN, report_skipped};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
     fs,
-    io::Write,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -185,6 +185,50 @@ fn exhausted_memory_leaves_the_run_intact() {
     }
 }
 
+/// Device memory that is used up at any time: what checkpoints there are stay as they are in every further try on the device, and the run
+/// goes on elsewhere to its end.
+#[test]
+fn training_that_fails_in_the_middle_goes_on_elsewhere() {
+    let place = with_fake();
+    let settings = ["--set", "train.epochs=2", "--set", "train.checkpoint_every_steps=1"];
+    for behaviour in ["exhausted-upload", "exhausted", "late"] {
+        let mut with_checkpoints = 0;
+        for after in 0.. {
+            let attempt = |arguments: &[&str], after: usize| {
+                let mut command = fake(&place, behaviour, &[arguments, &["--device", "pjrt:fake.so"], &settings].concat());
+                command.env("FAKE_PJRT_AFTER", after.to_string()).output().unwrap()
+            };
+            let output = attempt(&["train", "model.toml", "--out", "run"], after);
+            if output.status.success() {
+                fs::remove_dir_all(place.path("run")).unwrap();
+                break;
+            }
+            let fails = |output: &std::process::Output| {
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(2), "{behaviour} after {after}: {said}");
+                assert!(said.contains("RESOURCE_EXHAUSTED") && said.contains("train.batch_size"), "{said}");
+            };
+            fails(&output);
+            let kept = contents(&place.path("run"));
+            let folder = place.path("run/checkpoints");
+            // After the last step the checkpoint is written again, with the time it took.
+            let tensors = |file: &PathBuf, _: &mut Vec<u8>| file.extension().is_some_and(|e| e == "safetensors");
+            let checkpoints = || -> BTreeMap<PathBuf, Vec<u8>> {
+                if folder.exists() { contents(&folder).extract_if(.., tensors).collect() } else { BTreeMap::new() }
+            };
+            let before = checkpoints();
+            with_checkpoints += usize::from(!before.is_empty());
+            fails(&attempt(&["train", "--resume", "run"], 0));
+            assert!(checkpoints() == before, "{behaviour} after {after}: the checkpoints were touched");
+            assert!(contents(&place.path("run")).keys().all(|file| kept.contains_key(file)));
+            place.succeed(&["train", "--resume", "run", "--device", "cpu"]);
+            place.succeed(&["eval", "run"]);
+            fs::remove_dir_all(place.path("run")).unwrap();
+        }
+        assert!(with_checkpoints > 1, "{behaviour}: training never came as far as its second checkpoint");
+    }
+}
+
 /// A program that the plugin refuses: the plugin's words, and nothing is made.
 #[test]
 fn programs_that_do_not_compile() {
@@ -298,11 +342,11 @@ fn plugins_of_the_active_environment_are_found() {
     assert!(!text.contains("pip install libtpu") && text.contains("libtpu/libtpu.so"), "{text}");
 }
 
-/// The plugin that the environment of the tests names; without one a line says so, past what catches the output of tests that pass.
+/// The plugin that the environment of the tests names.
 pub(super) fn real_plugin(test: &str) -> Option<OsString> {
-    let path = env::var_os("BACKPROP_PJRT_PLUGIN");
+    let path = env::var_os(PLUGIN);
     if path.is_none() {
-        let _ = writeln!(std::io::stderr(), "\nskipped: no plugin: {test}");
+        report_skipped(test);
     }
     path
 }

@@ -1,7 +1,8 @@
 //! A PJRT plugin without a device, for tests: it answers every question, executes nothing, and fails on demand.
 //!
 //! It compiles any text whose `main` has a signature it can read. A result is the argument whose memory it takes
-//! (`tf.aliasing_output`), or the argument that `return` names, or zeros of the right shape.
+//! (`tf.aliasing_output`), or the argument that `return` names, or ones of the right shape where
+//! elements are floating-point numbers or truth values (a step of training counts as finite by them), else zeros.
 //!
 //! The environment variable `FAKE_PJRT`, or the client's option `fake`, chooses its behaviour:
 //!
