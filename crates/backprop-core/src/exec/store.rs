@@ -141,9 +141,9 @@ impl Store {
         self.entries[position].device.as_ref()
     }
 
-    /// Takes what a device has of a tensor: a run is going to write over it.
+    /// Takes what a device has of a tensor: a run was given its memory. A copy on the host stays the value until
+    /// [`replace`](Self::replace) says that there is another.
     pub(super) fn take(&mut self, position: usize) -> Option<Resident> {
-        self.entries[position].home = false;
         self.entries[position].device.take()
     }
 

@@ -5,6 +5,7 @@ mod bits;
 #[path = "../native/common.rs"]
 #[allow(dead_code)]
 mod common;
+mod extremes;
 mod graphs;
 mod samples;
 mod state;

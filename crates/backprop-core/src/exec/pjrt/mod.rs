@@ -7,7 +7,7 @@
 mod pack;
 mod program;
 
-pub use backprop_sys::pjrt::{Error as PjrtError, Plugin};
+pub use backprop_sys::pjrt::Plugin;
 pub use program::{PjrtProgram, Resident};
 
 use super::{Backend, Program};
@@ -16,7 +16,7 @@ use crate::{
     pass::{self, Inline, Pass},
     stablehlo::{self, Layout, Precision},
 };
-use backprop_sys::pjrt::{Client, CompileOptions, ElementType, Executable, Value};
+use backprop_sys::pjrt::{Client, CompileOptions, ElementType, Error as PjrtError, Executable, Value};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -88,16 +88,6 @@ impl Pjrt {
         Ok(Pjrt { client, plugin: plugin.clone(), options, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// Number of devices that share each step.
-    pub fn devices(&self) -> usize {
-        self.options.devices
-    }
-
-    /// The plugin's client.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// The same devices with other options; the number of devices stays.
     #[must_use]
     pub fn with(&self, options: PjrtOptions) -> Pjrt {
@@ -116,7 +106,10 @@ impl Pjrt {
 
     fn compile_options(&self) -> CompileOptions {
         let devices = self.options.devices;
-        CompileOptions { replicas: 1, partitions: devices, shardy: devices > 1, options: Vec::new() }
+        // By default XLA for processors loses a NaN in a maximum or minimum, against StableHLO's definition.
+        let exact = ("xla_cpu_enable_fast_min_max".into(), Value::Bool(false));
+        let options = if self.client.platform() == "cpu" { vec![exact] } else { Vec::new() };
+        CompileOptions { replicas: 1, partitions: devices, shardy: devices > 1, options }
     }
 
     /// The program from the cache, or compiled and kept there.
@@ -135,12 +128,13 @@ impl Pjrt {
         Ok(executable)
     }
 
-    /// What a compiled program depends on: the text, the plugin, the devices.
+    /// What a compiled program depends on: the text, the plugin, the devices, and what the user tells XLA.
     fn key(&self, text: &str) -> String {
         let (major, minor) = self.plugin.version();
         let kinds: Vec<&str> = self.client.devices().iter().map(|d| d.kind.as_str()).collect();
         let device = format!("{} {} {kinds:?} {}", self.client.platform(), self.client.platform_version(), self.options.devices);
-        let whole = format!("{major}.{minor} {device}\n{text}");
+        let flags = std::env::var("XLA_FLAGS").unwrap_or_default();
+        let whole = format!("{major}.{minor} {device} {flags}\n{text}");
         // Forwards and backwards: two hashes that have nothing in common.
         let backwards: String = whole.chars().rev().collect();
         let hashes = [&whole, &backwards].map(|text| crate::random::stream(text, 0));

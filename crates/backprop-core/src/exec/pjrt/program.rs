@@ -122,11 +122,6 @@ impl PjrtProgram {
         })
     }
 
-    /// What the plugin says of the program's memory, in bytes.
-    pub fn executable(&self) -> &Executable {
-        &self.executable
-    }
-
     /// A tensor in every device's memory.
     fn upload(&self, value: &HostTensor, split: bool) -> Result<Vec<Buffer>, Error> {
         let devices = self.backend.options.devices;
