@@ -1,5 +1,7 @@
 //! Training on the plugin that `BACKPROP_PJRT_PLUGIN` names; without it every test says that it was skipped.
 
+mod common;
+
 use backprop::{
     compile_cache::CompileCache,
     config::Config,
@@ -7,31 +9,17 @@ use backprop::{
         Isa,
         exec::{Backend, native::Native, pjrt::PjrtOptions},
     },
+    data::{Column, DataError, Dataset, InMemory, Parts, Scale},
     events::{Event, Summary},
     run::Run,
     train::{Part, Stop, TrainError, Trainer},
 };
 use backprop_check::{plugin, plugin_on};
+use common::config;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-const CONFIG: &str = r#"
-data = { source = "clusters", rows = 200, features = 6, classes = 3, validation = 0.2 }
-layers = [
-    { type = "linear", out_features = 16 }, { type = "batch_norm" }, { type = "relu" },
-    { type = "dropout", p = 0.2 }, { type = "linear", out_features = 3 },
-]
-loss = { type = "cross_entropy" }
-optimizer = { type = "adamw", learning_rate = 0.01 }
-train = { epochs = 4, batch_size = 24, seed = 3 }
-"#;
-
-fn config(overrides: &[&str]) -> Config {
-    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-    Config::parse("test", CONFIG, Path::new(""), &overrides).unwrap_or_else(|e| panic!("{e}"))
-}
 
 fn native() -> Native {
     Native::new(2, Isa::detect())
@@ -154,7 +142,6 @@ fn a_whole_run_is_that_of_the_cpu() {
 #[test]
 fn steps_that_are_not_finite_are_counted_as_on_the_cpu() {
     let Some(pjrt) = plugin("steps_that_are_not_finite_are_counted_as_on_the_cpu") else { return };
-    // Gradients overflow now and then, so that steps under way must be forgotten and made again.
     let layers = "layers=[{type='linear',out_features=4},{type='linear',out_features=3}]";
     let diverging = [layers, "optimizer.type=sgd", "optimizer.learning_rate=1e30", "train.max_nonfinite_steps=5"];
     for backend in [&native() as &dyn Backend, &pjrt] {
@@ -163,6 +150,86 @@ fn steps_that_are_not_finite_are_counted_as_on_the_cpu() {
         assert!(matches!(outcome, Err(TrainError::Diverged { step: 6, consecutive: 5, .. })), "{outcome:?}");
         assert!(trainer.store().iter().all(|(_, t)| t.to_f64().iter().all(|v| v.is_finite())));
     }
+}
+
+/// Rows of three numbers and their sum, one of which is not a number, and perhaps one that cannot be read.
+struct Rows {
+    rows: InMemory,
+    unreadable: Option<usize>,
+}
+
+impl Rows {
+    fn new(bad: usize, unreadable: Option<usize>) -> Rows {
+        let mut x: Vec<f32> = (0..300).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+        let y: Vec<f32> = x.chunks(3).map(|p| p.iter().sum()).collect();
+        x[3 * bad] = f32::NAN;
+        let rows = InMemory::new("rows").with_column(Column::input("x", &[3]), x).unwrap();
+        Rows { rows: rows.with_column(Column::target("y", &[]), y).unwrap(), unreadable }
+    }
+
+    /// Trains on them; gives the course of training, and the steps that were not finite.
+    fn train(self, backend: &dyn Backend) -> (Course, Vec<u64>) {
+        let network = "layers=[{type='linear',out_features=4},{type='linear',out_features=1}]";
+        let config = config(&[network, "data={source='memory',normalize='none'}", "loss.type=mse", "train.batch_size=5"]);
+        let mut trainer = Trainer::with_parts(config, Parts::shuffled(Arc::new(self)), backend).unwrap();
+        let (mut losses, mut refused) = (Vec::new(), Vec::new());
+        let outcome = trainer.train(None, &mut |event: &Event| match event {
+            Event::Step(step) => losses.push(step.loss),
+            Event::NonFinite { step, .. } => refused.push(*step),
+            _ => {}
+        });
+        (Course { losses, outcome }, refused)
+    }
+}
+
+impl Dataset for Rows {
+    fn name(&self) -> &str {
+        self.rows.name()
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn columns(&self) -> &[Column] {
+        self.rows.columns()
+    }
+
+    fn fill_f32(&self, column: usize, rows: &[usize], scale: &Scale, out: &mut [f32]) -> Result<(), DataError> {
+        match self.unreadable.filter(|row| rows.contains(row)) {
+            Some(row) => Err(DataError::NoRow { data: self.name().into(), row, rows: self.len() }),
+            None => self.rows.fill_f32(column, rows, scale, out),
+        }
+    }
+
+    fn fill_i32(&self, column: usize, rows: &[usize], out: &mut [i32]) -> Result<(), DataError> {
+        self.rows.fill_i32(column, rows, out)
+    }
+}
+
+/// In every epoch one step is not finite and training goes on: those that were under way are made again, with the same rows, the same rate
+/// and the same count of updates.
+#[test]
+fn steps_under_way_are_made_again_after_one_that_is_not_finite() {
+    let Some(pjrt) = plugin("steps_under_way_are_made_again_after_one_that_is_not_finite") else { return };
+    let [(here, refused), (there, refused_there)] =
+        [&native() as &dyn Backend, &pjrt].map(|backend| Rows::new(33, None).train(backend));
+    assert_eq!(refused, refused_there);
+    // 90 rows to train on, in four epochs of 18 steps.
+    assert_eq!((here.losses.len(), refused.len()), (72, 4));
+    let finite = |losses: &[f64]| -> Vec<f64> { losses.iter().copied().filter(|loss| loss.is_finite()).collect() };
+    assert_eq!(finite(&here.losses).len(), 68);
+    assert_close("losses", &finite(&here.losses), &finite(&there.losses), 1e-4);
+    assert_eq!(here.outcome.unwrap().steps, there.outcome.unwrap().steps);
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_an_error_after_the_steps_before_them() {
+    let Some(pjrt) = plugin("rows_that_cannot_be_read_are_an_error_after_the_steps_before_them") else { return };
+    let [here, there] = [&native() as &dyn Backend, &pjrt].map(|backend| Rows::new(33, Some(50)).train(backend).0);
+    let steps = [&here, &there].map(|course| course.losses.len());
+    assert!(steps[0] > 1 && steps[0] == steps[1], "{steps:?} steps");
+    assert_eq!(here.outcome.unwrap_err().to_string(), there.outcome.unwrap_err().to_string());
 }
 
 #[test]
@@ -238,9 +305,28 @@ fn compiled_programs_are_kept() {
     assert_eq!(first.losses, again.losses);
     assert_eq!(kept, std::fs::read_dir(folder.path()).unwrap().count());
     assert!(kept > 0, "nothing was kept");
-    // Damaged ones are compiled anew.
-    for file in std::fs::read_dir(folder.path()).unwrap() {
-        std::fs::write(file.unwrap().path(), b"damaged").unwrap();
+}
+
+/// Whatever is wrong with a file: a plugin that is given a damaged program can end the process.
+#[test]
+fn damaged_programs_are_compiled_again() {
+    let Some(pjrt) = plugin("damaged_programs_are_compiled_again") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let cached = pjrt.with(PjrtOptions { cache: Some(Arc::new(CompileCache::new(folder.path()))), ..PjrtOptions::default() });
+    let small = || config(&["layers=[{type='linear',out_features=3}]", "train.batch_size=200", "train.epochs=1"]);
+    let first = train(small(), &cached, 10);
+    let files = || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    for share in [0.0, 0.01, 0.3, 0.7, 1.0] {
+        for cut in [false, true] {
+            for file in files() {
+                let mut bytes = std::fs::read(&file).unwrap();
+                let at = (share * (bytes.len() - 1) as f64) as usize;
+                bytes[at] ^= 0x10;
+                bytes.truncate(if cut { at } else { bytes.len() });
+                std::fs::write(file, bytes).unwrap();
+            }
+            let again = train(small(), &cached, 10);
+            assert_eq!(first.losses, again.losses, "damage at {share}, cut: {cut}");
+        }
     }
-    assert_eq!(first.losses, train(config(&[]), &cached, 10).losses);
 }

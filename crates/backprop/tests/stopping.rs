@@ -1,28 +1,14 @@
 //! Training that a callback, a handle or the clock stops, and that goes on in memory.
 
+mod common;
+
 use backprop::{
-    config::Config,
     core::{Isa, exec::native::Native},
     events::Event,
     train::{Flow, Part, StopReason, Stopped, TrainError, Trainer},
 };
-use std::{ops::ControlFlow, path::Path};
-
-const CONFIG: &str = r#"
-data = { source = "clusters", rows = 200, features = 6, classes = 3, validation = 0.2 }
-layers = [
-    { type = "linear", out_features = 16 }, { type = "batch_norm" }, { type = "relu" },
-    { type = "dropout", p = 0.2 }, { type = "linear", out_features = 3 },
-]
-loss = { type = "cross_entropy" }
-optimizer = { type = "adamw", learning_rate = 0.01 }
-train = { epochs = 4, batch_size = 24, seed = 3 }
-"#;
-
-fn config(overrides: &[&str]) -> Config {
-    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-    Config::parse("test", CONFIG, Path::new(""), &overrides).unwrap_or_else(|e| panic!("{e}"))
-}
+use common::config;
+use std::ops::ControlFlow;
 
 fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<u8>)> {
     trainer.store().iter().map(|(name, t)| (name.to_owned(), t.bytes().to_vec())).collect()

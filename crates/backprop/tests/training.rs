@@ -1,5 +1,7 @@
 //! The trainer as a library: what it reports, what it keeps, what it refuses to change.
 
+mod common;
+
 use backprop::{
     config::Config,
     core::{Isa, exec::native::Native},
@@ -7,23 +9,7 @@ use backprop::{
     run::Run,
     train::{Part, TrainError, Trainer},
 };
-use std::path::Path;
-
-const CONFIG: &str = r#"
-data = { source = "clusters", rows = 200, features = 6, classes = 3, validation = 0.2 }
-layers = [
-    { type = "linear", out_features = 16 }, { type = "batch_norm" }, { type = "relu" },
-    { type = "dropout", p = 0.2 }, { type = "linear", out_features = 3 },
-]
-loss = { type = "cross_entropy" }
-optimizer = { type = "adamw", learning_rate = 0.01 }
-train = { epochs = 4, batch_size = 24, seed = 3 }
-"#;
-
-fn config(overrides: &[&str]) -> Config {
-    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-    Config::parse("test", CONFIG, Path::new(""), &overrides).unwrap_or_else(|e| panic!("{e}"))
-}
+use common::config;
 
 fn backend() -> Native {
     Native::new(2, Isa::detect())

@@ -48,7 +48,7 @@ pub enum TrainError {
     /// The machine, or the container, is too small.
     #[error(
         "this needs {:.1} GiB ({:.1} GiB of parameters and optimizer state, {:.1} GiB for the intermediate values of a step), but \
-         {:.1} GiB is all that this machine or its container has; use a smaller train.batch_size or a smaller network \
+         {:.1} GiB is all that {of} has; use a smaller train.batch_size or a smaller network \
          (`backprop inspect` lists what each layer needs)",
         gib(state.saturating_add(*arena)), gib(*state), gib(*arena), gib(*limit)
     )]
@@ -59,6 +59,8 @@ pub enum TrainError {
         arena: u64,
         /// Bytes there are.
         limit: u64,
+        /// What has them.
+        of: &'static str,
     },
     /// A decoder failed without saying why; a fault of this program.
     #[error("reading the data failed inside this program; the message above says where; please report it with the file")]

@@ -336,9 +336,10 @@ impl<'b> Trainer<'b> {
     /// Refuses what cannot fit before it is tried: running out of memory would end the process without a word.
     fn check_memory(&self, arena: u64) -> Result<(), TrainError> {
         let state = self.state_bytes() as u64;
-        let limit = self.backend.memory_limit().or_else(crate::machine::memory_limit);
-        match limit {
-            Some(limit) if state.saturating_add(arena) > limit => Err(TrainError::Memory { state, arena, limit }),
+        let of_device = self.backend.memory_limit().map(|limit| (limit, "the device"));
+        let of_machine = || crate::machine::memory_limit().map(|limit| (limit, "this machine or its container"));
+        match of_device.or_else(of_machine) {
+            Some((limit, of)) if state.saturating_add(arena) > limit => Err(TrainError::Memory { state, arena, limit, of }),
             _ => Ok(()),
         }
     }

@@ -29,15 +29,24 @@ impl Trainer<'_> {
         self.under_way.is_empty()
     }
 
-    /// Starts as many steps as may be under way and waits for the oldest; `None` at the end of the epoch.
+    /// Starts as many steps as may be under way and waits for the oldest; `None` at the end of the epoch. A step that cannot be started is
+    /// an error in its turn, after those before it.
     pub(super) fn train_step(&mut self, session: &mut Session<'_>) -> Result<Option<Done>, TrainError> {
-        while self.under_way.len() < self.backend.depth() {
+        while session.failed.is_none() && self.under_way.len() < self.backend.depth() {
             let started = self.progress.step + self.under_way.len() as u64;
-            if !self.is_settled() && self.must_settle(session, started) || !self.start_step(session, started)? {
+            if !self.is_settled() && self.must_settle(session, started) {
                 break;
             }
+            match self.start_step(session, started) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => session.failed = Some(error),
+            }
         }
-        self.finish_step()
+        match session.failed.take_if(|_| self.is_settled()) {
+            Some(error) => Err(error),
+            None => self.finish_step(session),
+        }
     }
 
     /// Starts a step, the `step`th from 0, on the next batch; whether there is one.
@@ -56,7 +65,7 @@ impl Trainer<'_> {
         Ok(true)
     }
 
-    fn finish_step(&mut self) -> Result<Option<Done>, TrainError> {
+    fn finish_step(&mut self, session: &mut Session<'_>) -> Result<Option<Done>, TrainError> {
         let Some(Started { rows, learning_rate }) = self.under_way.pop_front() else { return Ok(None) };
         let total_steps = self.total_steps();
         let measured = find(&mut self.training, rows)?.finish()?;
@@ -77,6 +86,7 @@ impl Trainer<'_> {
         };
         let finite = measured.finite;
         if !finite && self.backend.depth() > 1 {
+            session.failed = None;
             self.forget()?;
         }
         Ok(Some(Done { step, finite }))

@@ -24,6 +24,8 @@ pub(super) struct Session<'s> {
     mark: Instant,
     /// Time and step of the last checkpoint.
     saved: (Instant, u64),
+    /// Why no further step could be started, where those before it are still under way.
+    pub(super) failed: Option<TrainError>,
     pub(super) hyper: HostTensor,
     pub(super) seed: HostTensor,
     pub(super) step: HostTensor,
@@ -39,6 +41,7 @@ impl<'s> Session<'s> {
             run: run.map(metrics).transpose()?,
             mark: now,
             saved: (now, trainer.progress.step),
+            failed: None,
             hyper: trainer.step.groups().hyper(0, 1),
             seed: trainer.seed()?,
             step: HostTensor::scalar(0_u32),
