@@ -346,7 +346,20 @@ impl Primitive for Binary {
         Cost { flops, bytes: Cost::traffic(inputs, outputs) }
     }
     fn stablehlo(&self, w: &mut Writer, inputs: &[Value], _: &[Type]) -> Vec<Value> {
-        vec![w.binary(self.row().name, &inputs[0], &inputs[1])]
+        let (a, b, dtype) = (&inputs[0], &inputs[1], inputs[0].ty.dtype);
+        let plain = |w: &mut Writer, b: &Value| w.binary(self.row().name, a, b);
+        if dtype.is_float() || !matches!(self, Binary::Div | Binary::Rem) {
+            return vec![plain(w, b)];
+        }
+        // What StableHLO leaves open, and XLA decides in one way here and in another there.
+        let [zero, one, ones] = [0, 1, -1].map(|n| {
+            let scalar = w.integer(dtype, n);
+            w.spread(&scalar, &b.ty.shape)
+        });
+        let by_zero = w.compare("EQ", b, &zero);
+        let divisor = w.select(&by_zero, &one, b);
+        let usual = plain(w, &divisor);
+        vec![w.select(&by_zero, if *self == Binary::Div { &ones } else { a }, &usual)]
     }
     fn samples() -> Vec<Sample> {
         let sample = |row: &BinaryRow, shape: &[usize]| {
