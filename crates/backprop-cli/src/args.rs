@@ -300,11 +300,14 @@ pub(crate) struct BenchStepOptions {
     pub(crate) seconds: f64,
     #[command(flatten)]
     pub(crate) device: DeviceOptions,
+    /// Measure how long each kernel takes, too: where the time of a step on the cpu goes
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
     /// Answer requests in JSON, one a line on standard input: {"model": FILE}, {"losses": N}, {"window": SECONDS, "steps": N}
-    #[arg(long, conflicts_with_all = ["config", "set", "batch", "weights", "data", "no_dropout", "steps", "seconds", "json"])]
+    #[arg(long, conflicts_with_all = ["config", "set", "batch", "weights", "data", "no_dropout", "steps", "seconds", "profile", "json"])]
     pub(crate) serve: bool,
 }
 

@@ -13,7 +13,7 @@ use backprop::{
         Isa,
         exec::{
             Backend,
-            native::Native,
+            native::{Native, Options},
             pjrt::{Cache, Pjrt, PjrtOptions, Plugin},
         },
         stablehlo::Precision,
@@ -33,6 +33,8 @@ pub(crate) struct Wanted<'o> {
     named_by: &'static str,
     devices: Option<usize>,
     threads: Option<usize>,
+    /// Whether kernels are timed.
+    profile: bool,
 }
 
 impl<'o> Wanted<'o> {
@@ -41,7 +43,7 @@ impl<'o> Wanted<'o> {
         let (configured, devices) = (config.device.clone(), options.devices.or(config.devices));
         match configured {
             Some(device) if options.device.is_none() => {
-                Wanted { options, device, named_by: CONFIGURED, devices, threads: config.threads }
+                Wanted { options, device, named_by: CONFIGURED, devices, threads: config.threads, profile: false }
             }
             _ => Wanted { devices, ..Wanted::for_use(options, config) },
         }
@@ -50,7 +52,12 @@ impl<'o> Wanted<'o> {
     /// For using what was trained, perhaps elsewhere: the command line alone says on which device.
     pub(crate) fn for_use(options: &'o DeviceOptions, config: &TrainConfig) -> Wanted<'o> {
         let device = options.device.clone().unwrap_or_default();
-        Wanted { options, device, named_by: "--device", devices: options.devices, threads: config.threads }
+        Wanted { options, device, named_by: "--device", devices: options.devices, threads: config.threads, profile: false }
+    }
+
+    /// The same, with kernels timed if that is wanted.
+    pub(crate) fn measured(self, profile: bool) -> Wanted<'o> {
+        Wanted { profile, ..self }
     }
 
     /// The number of threads asked for on the command line, else in the configuration, else all there are.
@@ -63,7 +70,8 @@ impl<'o> Wanted<'o> {
         if self.device == DeviceName::Cpu {
             return self.native();
         }
-        for (option, given) in [("--threads", self.options.threads.is_some()), ("--isa", self.options.isa.is_some())] {
+        let (threads, isa) = (self.options.threads.is_some(), self.options.isa.is_some());
+        for (option, given) in [("--threads", threads), ("--isa", isa), ("--profile", self.profile)] {
             if given {
                 return Err(self.refused(&format!("{option} is for the cpu; leave it out")));
             }
@@ -108,7 +116,7 @@ impl<'o> Wanted<'o> {
             let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
             return Err(Failure::Arguments(format!("this processor does not have {isa}; it has {}", names.join(", "))));
         }
-        Ok(Box::new(Native::new(self.threads(), isa)))
+        Ok(Box::new(Native::new(self.threads(), isa).with(Options { profile: self.profile, ..Options::default() })))
     }
 
     fn refused(&self, why: &str) -> Failure {

@@ -27,7 +27,7 @@ fn passes_and_fusion_change_no_bit() {
         for inputs in [random_inputs(seed, &graph), special_inputs(seed, &graph)] {
             let expected = run(&plain, seed, &graph, &inputs);
             for (optimize, fuse) in [(true, false), (false, true), (true, true)] {
-                let native = plain.with(Options { optimize, fuse, poison: true });
+                let native = plain.with(Options { optimize, fuse, poison: true, ..Options::default() });
                 let what = format!("optimize {optimize}, fuse {fuse}");
                 assert_same(&what, seed, &graph, &expected, &run(&native, seed, &graph, &inputs));
             }

@@ -1,5 +1,6 @@
 //! `backprop bench`.
 
+mod profile;
 mod serve;
 
 use crate::{
@@ -46,6 +47,8 @@ struct Report<'r> {
     gflop_per_s: f64,
     nonfinite_steps: u64,
     peak_resident_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<profile::Figures<'r>>,
 }
 
 /// Times in milliseconds.
@@ -67,13 +70,14 @@ impl Figures {
 
 fn step(options: &BenchStepOptions) -> Result<(), Failure> {
     let (config, model) = train::configuration(options.config.as_deref(), &options.set.set)?;
-    let wanted = Wanted::for_training(&options.device, &config.train);
+    let wanted = Wanted::for_training(&options.device, &config.train).measured(options.profile);
     let backend = wanted.backend()?;
     let mut bench = StepBench::new(config, &*backend, &begin_from(options))?;
     let losses = bench.losses(UPDATES + 1)?;
     bench.warm_up(WARM_UP)?;
     let length = options.steps.map_or(Length::Time(Duration::from_secs_f64(options.seconds)), |n| Length::Steps(n as u64));
     let figures = Figures::of(&bench.measure(length)?);
+    let profile = if options.profile { bench.profile(length)? } else { None };
     let facts = bench.facts();
     let report = Report {
         engine: ENGINE,
@@ -87,6 +91,7 @@ fn step(options: &BenchStepOptions) -> Result<(), Failure> {
         figures,
         nonfinite_steps: bench.nonfinite_steps(),
         peak_resident_bytes: machine::peak_resident(),
+        profile: profile.as_ref().map(profile::Figures::of),
     };
     if options.json {
         output::json(&report);
@@ -124,6 +129,11 @@ fn show(report: &Report<'_>) -> Vec<String> {
     line("compile", format!("{} s", ms(facts.compile_s)));
     if report.nonfinite_steps > 0 {
         line("warning", format!("{} steps were not finite and changed nothing", output::grouped(report.nonfinite_steps)));
+    }
+    if let Some(profile) = &report.profile {
+        lines.push(String::new());
+        lines.push("Where the time of a step goes, of all threads together; rates are those of one thread:".into());
+        lines.extend(profile.show());
     }
     lines
 }

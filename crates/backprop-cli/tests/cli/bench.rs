@@ -55,6 +55,28 @@ fn a_step_is_measured() {
 }
 
 #[test]
+fn the_time_of_a_step_is_that_of_its_kernels_and_of_waiting() {
+    let place = with_good();
+    let profiled = ["bench", "step", "good.toml", "--steps", "5", "--threads", "2", "--profile"];
+    let report = last_json(&place.succeed(&[&profiled[..], &["--json"]].concat()));
+    let profile = &report["profile"];
+    let kernels = profile["kernels"].as_array().unwrap();
+    assert!(kernels.iter().any(|k| k["name"].as_str().unwrap().contains("dot_general") && k["gflop_per_s"].as_f64() > Some(0.0)));
+    let ms = |value: &Value| value.as_f64().unwrap();
+    let busy: f64 = kernels.iter().map(|k| ms(&k["ms"])).sum();
+    let (all, waiting) = (ms(&profile["thread_ms"]), ms(&profile["waiting_ms"]));
+    assert!(busy > 0.0 && (busy + waiting - all).abs() < 1e-3 * all, "{profile}");
+    assert!(profile["steps"].as_u64() >= Some(5));
+    let table = place.succeed(&profiled);
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    for word in ["kernel", "GFLOP/s", "no kernel", "all threads"] {
+        assert!(table.contains(word), "{word} in {table}");
+    }
+    let plain = last_json(&place.succeed(&["bench", "step", "good.toml", "--steps", "1", "--json"]));
+    assert!(plain.get("profile").is_none());
+}
+
+#[test]
 fn what_was_exported_gives_the_same_losses() {
     let place = Workplace::new();
     let digits = model("mlp-digits.toml");

@@ -4,8 +4,10 @@ use crate::{Error, Graph, HostTensor, Type};
 
 pub mod native;
 pub mod pjrt;
+mod profile;
 mod store;
 
+pub use profile::{KernelTime, Profile};
 pub use store::Store;
 
 /// Compiles graphs for one kind of device.
@@ -44,6 +46,11 @@ pub trait Program: Send {
     /// # Errors
     /// If state is missing or a type does not fit; nothing is changed then.
     fn run(&mut self, store: &mut Store, inputs: &[&HostTensor], outputs: &mut [HostTensor]) -> Result<(), Error>;
+
+    /// Where the time of the runs since the last call went, if the backend was asked to measure it.
+    fn profile(&mut self) -> Option<Profile> {
+        None
+    }
 
     /// The same program as one whose runs overlap with what the caller does, if it is.
     fn pipelined(&mut self) -> Option<&mut dyn Pipelined> {

@@ -19,7 +19,7 @@ use crate::{
     schedule::Schedule,
     train::{Outcome, Stepwise, TrainError, Trainer},
 };
-use backprop_core::exec::Backend;
+use backprop_core::exec::{Backend, Profile};
 use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
@@ -210,6 +210,17 @@ impl<'b> StepBench<'b> {
                 return Ok(times);
             }
         }
+    }
+
+    /// Makes at least so many steps and says where their time went, kernel by kernel; `None` if the backend does not measure it (see
+    /// [`Options::profile`](backprop_core::exec::native::Options)).
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn profile(&mut self, length: Length) -> Result<Option<Profile>, BenchError> {
+        self.steps.profile()?;
+        self.measure(length)?;
+        Ok(self.steps.profile()?)
     }
 
     /// Makes steps, as many under way as the device takes; how long that took.

@@ -2,7 +2,7 @@ use super::{TrainError, feed::Batch};
 use crate::{metrics, step};
 use backprop_core::{
     Graph, HostTensor,
-    exec::{Backend, Memory, Program, Store},
+    exec::{Backend, Memory, Profile, Program, Store},
 };
 
 /// A compiled step for one batch size with the buffers of its results: running it allocates nothing on this side.
@@ -102,6 +102,11 @@ impl Compiled {
 
     pub(super) fn memory(&self) -> Memory {
         self.program.memory()
+    }
+
+    /// Where the time of the runs since the last call went, if that is measured.
+    pub(super) fn profile(&mut self) -> Option<Profile> {
+        self.program.profile()
     }
 
     /// Runs the program on a batch. `runtime` is needed by training programs only.

@@ -14,7 +14,7 @@ use crate::{
 };
 use backprop_core::{
     HostTensor, Type,
-    exec::{Memory, Store},
+    exec::{Memory, Profile, Store},
     pass, random,
 };
 
@@ -112,6 +112,12 @@ impl<'b> Stepwise<'b> {
         self.trainer.compile(Mode::Train, rows)?;
         self.trainer.initialise()?;
         Ok((self.trainer.compile_seconds, find(&mut self.trainer.training, rows)?.memory()))
+    }
+
+    /// Where the time of the steps since the last call went, if the backend measures that.
+    pub(crate) fn profile(&mut self) -> Result<Option<Profile>, TrainError> {
+        let rows = self.rows();
+        Ok(find(&mut self.trainer.training, rows)?.profile())
     }
 
     /// Floating-point operations of a step, as it is after the passes that every backend runs. What only counts, compares or draws is not

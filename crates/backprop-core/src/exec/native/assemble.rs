@@ -342,6 +342,7 @@ impl Assembly<'_> {
                 name: unit.name.clone(),
                 path: unit.path.to_string(),
                 flops: unit.flops,
+                bytes: unit.reads.iter().chain(&unit.writes).map(|&v| self.bytes(v)).sum(),
                 reads: self.planned(&unit.reads),
                 writes: self.planned(&unit.writes),
             };
@@ -359,7 +360,7 @@ impl Assembly<'_> {
                 match (works[u].take(), bodies[u].take()) {
                     (Some(Work::Kernel(kernel)), _) => {
                         calls.push(code.calls.len());
-                        code.calls.push(Call { kernel, operands: first..workspace });
+                        code.calls.push(Call { info: u, kernel, operands: first..workspace });
                     }
                     (_, Some(body)) => {
                         code.scratch = code.scratch.max(body.scratch());

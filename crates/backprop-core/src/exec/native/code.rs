@@ -1,6 +1,6 @@
 //! Compiled code: kernels in phases, with the addresses of their operands.
 
-use super::assemble::ARENA;
+use super::{assemble::ARENA, profile::Clocks};
 use crate::{host::Literal, op::Scan, pass::plan};
 use backprop_kernels::Kernel;
 use std::ops::Range;
@@ -14,6 +14,8 @@ pub(crate) struct Pointer {
 
 /// A kernel and its operands; the address after them is that of its workspace.
 pub(crate) struct Call {
+    /// Position in the list of kernels.
+    pub info: usize,
     pub kernel: Box<dyn Kernel>,
     pub operands: Range<usize>,
 }
@@ -45,6 +47,8 @@ pub struct KernelInfo {
     pub path: String,
     /// Floating-point operations.
     pub flops: u64,
+    /// Bytes of the values it reads and writes, each counted once.
+    pub bytes: usize,
     /// Blocks of the plan it reads.
     pub reads: Vec<usize>,
     /// Blocks of the plan it writes.
@@ -98,6 +102,8 @@ pub(crate) struct Code {
     pub bases: Addresses,
     /// By pointer; filled in before a run.
     pub addresses: Addresses,
+    /// Where time is measured.
+    pub clocks: Option<Clocks>,
 }
 
 impl Code {

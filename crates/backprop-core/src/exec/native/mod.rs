@@ -9,6 +9,7 @@ mod code;
 pub(crate) mod ir;
 mod movement;
 mod product;
+mod profile;
 mod program;
 mod run;
 #[cfg(test)]
@@ -43,11 +44,13 @@ pub struct Options {
     pub fuse: bool,
     /// For tests: overwrite all working memory before a run, and every value as soon as it is dead.
     pub poison: bool,
+    /// Measure how long each kernel takes: see [`Program::profile`].
+    pub profile: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { optimize: true, fuse: true, poison: false }
+        Options { optimize: true, fuse: true, poison: false, profile: false }
     }
 }
 
@@ -107,7 +110,10 @@ impl Native {
             Inline { keep: &[] }.run(graph)
         };
         let settings = Settings { isa: self.isa, fuse: self.options.fuse, poison: self.options.poison };
-        let code = assemble::assemble(&graph, settings)?;
+        let mut code = assemble::assemble(&graph, settings)?;
+        if self.options.profile {
+            code.measure();
+        }
         Ok(NativeProgram::new(Signature::of(&graph), &graph, code, self.pool.clone(), self.options.poison))
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, Graph, HostTensor,
-    exec::{Memory, Program, Signature, Store},
+    exec::{Memory, Profile, Program, Signature, Store},
     graph::Role,
     pass::plan::ALIGNMENT,
 };
@@ -103,6 +103,10 @@ impl Program for NativeProgram {
             scratch: self.scratch_stride(),
             constants: self.code.constant_bytes(),
         }
+    }
+
+    fn profile(&mut self) -> Option<Profile> {
+        self.code.take_profile(self.pool.threads())
     }
 
     fn run(&mut self, store: &mut Store, inputs: &[&HostTensor], outputs: &mut [HostTensor]) -> Result<(), Error> {

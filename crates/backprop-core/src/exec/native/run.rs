@@ -5,7 +5,7 @@ use super::{
     code::{Code, ScanCode, Step},
 };
 use backprop_kernels::pool::Pool;
-use std::ops::Range;
+use std::{ops::Range, time::Instant};
 
 /// Private memory of the threads: one piece each.
 #[derive(Clone, Copy)]
@@ -32,6 +32,7 @@ impl Code {
     /// other base; `arena` has [`Code::arena`] bytes; `scratch` has a piece of [`Code::scratch`] bytes for every thread of the
     /// pool; the processor has the instruction set the code was compiled for.
     pub(crate) unsafe fn run(&mut self, arena: *mut u8, pool: &Pool, scratch: Scratch) {
+        let start = self.clocks.is_some().then(Instant::now);
         self.resolve(arena);
         for s in 0..self.steps.len() {
             match &self.steps[s] {
@@ -50,6 +51,9 @@ impl Code {
                 }
             }
         }
+        if let (Some(clocks), Some(start)) = (&mut self.clocks, start) {
+            clocks.ran_since(start);
+        }
     }
 
     /// # Safety
@@ -65,7 +69,12 @@ impl Code {
             let workspace = addresses.0[call.operands.end];
             // SAFETY: operands and workspace are as planned; the pool runs every task once, and stages are steps that follow each
             // other; no two tasks that run at the same time have the same worker.
-            unsafe { call.kernel.run(launch.stage, task - launch.first_task, operands, workspace, scratch.of(worker)) };
+            let run =
+                || unsafe { call.kernel.run(launch.stage, task - launch.first_task, operands, workspace, scratch.of(worker)) };
+            match &self.clocks {
+                None => run(),
+                Some(clocks) => clocks.time(launch.call, run),
+            }
         });
     }
 }
