@@ -13,9 +13,10 @@ mod spec;
 use std::sync::Arc;
 
 use crate::gemm::Epilogue;
-use crate::gemm::driver::{Driver, Logical, Mode, Output, Side};
+use crate::gemm::driver::{Driver, Mode, Side};
+use crate::gemm::finish::{Logical, Output};
 use crate::gemm::micro::Micro;
-use crate::gemm::parts::Parts;
+use crate::gemm::parts::{Parts, Phased};
 use crate::gemm::plan::Extents;
 use crate::gemm::source::{Matrix, Runs, Source, Strided};
 use crate::{Isa, Kernel};
@@ -72,7 +73,7 @@ struct Row {
     logical: isize,
 }
 
-fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Driver {
+fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn Phased> {
     let spec = &phase.spec;
     let groups = spec.groups();
     let rows = rows(phase, epilogue.is_none());
@@ -96,10 +97,10 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Driver 
     let micro = Micro::of(isa);
     if swap {
         let out = Output { offset: phase.out, batch, row: feature, col: row, logical };
-        Driver::new(x(features, positions), micro, weights, patches, out, epilogue)
+        Box::new(Driver::new(x(features, positions), micro, weights, patches, out, epilogue))
     } else {
         let out = Output { offset: phase.out, batch, row, col: feature, logical };
-        Driver::new(x(positions, features), micro, patches, weights, out, epilogue)
+        Box::new(Driver::new(x(positions, features), micro, patches, weights, out, epilogue))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::epilogue::Epilogue;
+use super::finish::{Area, Finish, Output};
 use super::micro::{Micro, Tile};
 use super::plan::{Block, Extents, Private, SMALL};
-use super::source::{Rows, Source, Strided};
+use super::source::{Rows, Source};
 use super::{KC, round64};
 
 /// Elements a packing or combining task moves: about 20 µs.
@@ -29,25 +30,6 @@ pub(crate) struct Side {
     pub mode: Mode,
 }
 
-/// Where results go; with an epilogue only the tiles' coordinates matter.
-#[derive(Clone)]
-pub(crate) struct Output {
-    pub offset: isize,
-    pub batch: Strided,
-    pub row: Strided,
-    pub col: Strided,
-    pub logical: Logical,
-}
-
-/// The coordinates that the epilogue sees, where they are not those of the product.
-#[derive(Clone, Default)]
-pub(crate) struct Logical {
-    /// Batches stand side by side in one row, each with so many columns.
-    pub cols_of_batch: Option<usize>,
-    /// The first row and the strides of the product's rows.
-    pub row: Option<(usize, Strided)>,
-}
-
 /// A planned batched product of two sources.
 pub(crate) struct Driver {
     x: Extents,
@@ -55,22 +37,9 @@ pub(crate) struct Driver {
     block: Block,
     a: Side,
     b: Side,
-    out: Output,
-    epilogue: Option<Arc<dyn Epilogue>>,
+    finish: Finish,
     splits: usize,
     units_per_task: usize,
-    /// Registers are stored to the output itself, without a tile in between.
-    in_place: bool,
-}
-
-/// Rectangle of one batch of the output.
-#[derive(Clone, Copy)]
-struct Area {
-    batch: usize,
-    row0: usize,
-    rows: usize,
-    col0: usize,
-    cols: usize,
 }
 
 /// Memory of a running task.
@@ -114,9 +83,8 @@ impl Driver {
             }
         }
         let splits = x.splits();
-        let in_place =
-            epilogue.is_none() && splits == 1 && (out.col.uniform() == Some(1) || x.n == 1) && out.row.uniform().is_some();
-        let mut driver = Driver { x, micro, block, a, b, out, epilogue, splits, units_per_task: 1, in_place };
+        let finish = Finish { x, out, epilogue, simd: micro.simd() };
+        let mut driver = Driver { x, micro, block, a, b, finish, splits, units_per_task: 1 };
         let unit = block.m * block.n * (x.k.div_ceil(splits) + 16);
         driver.units_per_task = if small { driver.units().max(1) } else { (SMALL / 2 / unit).max(1) };
         driver
@@ -146,8 +114,7 @@ impl Driver {
                     + self.pack_tasks(&self.b, self.col_blocks(), self.block.n)
             }
             1 => self.units().div_ceil(self.units_per_task),
-            _ if self.splits > 1 => self.x.batch * self.x.m.div_ceil(self.combine_rows()),
-            _ => 0,
+            _ => self.finish.combine_tasks(),
         }
     }
 
@@ -178,11 +145,11 @@ impl Driver {
     }
 
     fn scratch_tile(&self) -> usize {
-        if self.in_place || self.splits > 1 { 0 } else { round64(4 * self.block.m * self.block.n) }
+        if self.splits > 1 || self.finish.in_place().is_some() { 0 } else { round64(4 * self.block.m * self.block.n) }
     }
 
     pub fn scratch(&self) -> usize {
-        self.scratch_a() + self.scratch_b() + self.scratch_tile() + self.epilogue.as_ref().map_or(0, |e| e.scratch())
+        self.scratch_a() + self.scratch_b() + self.scratch_tile() + self.finish.scratch()
     }
 
     /// Distinct matrices of an operand.
@@ -210,10 +177,6 @@ impl Driver {
         (self.batches(side) * blocks * self.x.chunks()).div_ceil(self.pack_group(block))
     }
 
-    fn combine_rows(&self) -> usize {
-        (MOVED / (self.x.n * self.splits).max(1)).clamp(1, self.x.m.max(1))
-    }
-
     /// # Safety
     /// As [`Kernel::run`](crate::Kernel::run).
     pub unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>) {
@@ -222,7 +185,7 @@ impl Driver {
             match phase {
                 0 => self.pack(task, memory),
                 1 => self.compute(task, memory),
-                _ => self.combine(task, memory),
+                _ => self.finish.combine(task, self.partials(memory.workspace), memory.operands, self.epilogue_scratch(memory)),
             }
         }
     }
@@ -330,9 +293,9 @@ impl Driver {
                     self.multiply(rows, cols, self.chunk(chunk).1, a, b, to, ld, chunk > first);
                 }
             }
-            if !self.in_place && self.splits == 1 {
+            if self.splits == 1 && self.finish.in_place().is_none() {
                 // SAFETY: the tile holds the finished area.
-                unsafe { self.finish(area, to, ld as usize, memory) };
+                unsafe { self.finish.area(area, to, ld as usize, memory.operands, self.epilogue_scratch(memory)) };
             }
         }
     }
@@ -343,17 +306,15 @@ impl Driver {
             let row = (split * self.x.batch + area.batch) * self.x.m + area.row0;
             return (self.partials(memory.workspace).wrapping_add(row * self.x.n + area.col0), self.x.n as isize);
         }
-        if self.in_place {
-            let out = &self.out;
-            let stride = out.row.uniform().unwrap_or(0);
-            let offset = out.offset + out.batch.offset(area.batch) + area.row0 as isize * stride + area.col0 as isize;
-            return (self.output(memory).wrapping_offset(offset), stride);
+        if let Some(stride) = self.finish.in_place() {
+            let offset = area.row0 as isize * stride + area.col0 as isize;
+            return (self.finish.output(area.batch, memory.operands).wrapping_offset(offset), stride);
         }
         (memory.scratch.wrapping_add(self.scratch_a() + self.scratch_b()).cast(), self.block.n as isize)
     }
 
-    fn output(&self, memory: Memory<'_>) -> *mut f32 {
-        memory.operands.last().map_or(std::ptr::null_mut(), |p| p.cast())
+    fn epilogue_scratch(&self, memory: Memory<'_>) -> *mut u8 {
+        memory.scratch.wrapping_add(self.scratch_a() + self.scratch_b() + self.scratch_tile())
     }
 
     fn partials(&self, workspace: *mut u8) -> *mut f32 {
@@ -419,83 +380,5 @@ impl Driver {
                 unsafe { tile(&Tile { k, a: a_at, a_row, a_step, b: b_at, b_step, cols, c, c_row: ld, add }) };
             }
         }
-    }
-
-    /// Adds the parts of some rows in a fixed tree and finishes them.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    unsafe fn combine(&self, task: usize, memory: Memory<'_>) {
-        let (x, per_task) = (self.x, self.combine_rows());
-        let tasks = x.m.div_ceil(per_task);
-        let (batch, row0) = (task / tasks, task % tasks * per_task);
-        let rows = (x.m - row0).min(per_task);
-        let first = self.partials(memory.workspace).wrapping_add((batch * x.m + row0) * x.n);
-        let part = |split: usize| first.wrapping_add(split * x.outputs());
-        let mut step = 1;
-        while step < self.splits {
-            for left in (0..self.splits - step).step_by(2 * step) {
-                // SAFETY: the parts are disjoint, and these rows of them are this task's alone.
-                let (left, right) = unsafe {
-                    (
-                        std::slice::from_raw_parts_mut(part(left), rows * x.n),
-                        std::slice::from_raw_parts(part(left + step), rows * x.n),
-                    )
-                };
-                left.iter_mut().zip(right).for_each(|(l, r)| *l += r);
-            }
-            step *= 2;
-        }
-        // SAFETY: the first part now holds the finished rows.
-        unsafe { self.finish(Area { batch, row0, rows, col0: 0, cols: x.n }, first, x.n, memory) };
-    }
-
-    /// Hands finished rows to the epilogue, or stores them.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run); `tile` holds the area, its rows `ld` elements apart.
-    unsafe fn finish(&self, area: Area, tile: *const f32, ld: usize, memory: Memory<'_>) {
-        let Area { batch, row0, rows, col0, cols } = area;
-        if let Some(epilogue) = &self.epilogue {
-            let scratch = memory.scratch.wrapping_add(self.scratch_a() + self.scratch_b() + self.scratch_tile());
-            let logical = &self.out.logical;
-            let (batch, col0) = match logical.cols_of_batch {
-                Some(width) => (0, batch * width + col0),
-                None => (batch, col0),
-            };
-            let apply = |row0: usize, rows: usize, tile: *const f32| {
-                // SAFETY: as the caller vouches.
-                unsafe { epilogue.apply(batch, row0, rows, col0, cols, tile, ld, memory.operands, scratch) }
-            };
-            match &logical.row {
-                None => apply(row0, rows, tile),
-                Some((first, map)) => {
-                    for r in 0..rows {
-                        apply((*first as isize + map.offset(row0 + r)) as usize, 1, tile.wrapping_add(r * ld));
-                    }
-                }
-            }
-            return;
-        }
-        let out = self.output(memory).wrapping_offset(self.out.offset + self.out.batch.offset(batch));
-        for r in 0..rows {
-            let from = tile.wrapping_add(r * ld);
-            let to = out.wrapping_offset(self.out.row.offset(row0 + r));
-            // SAFETY: row r of the area, in the tile and in the output.
-            unsafe { self.store_row(from, to, col0, cols) };
-        }
-    }
-
-    /// # Safety
-    /// `from` holds `cols` values; `to` is the start of an output row.
-    unsafe fn store_row(&self, from: *const f32, to: *mut f32, col0: usize, cols: usize) {
-        // SAFETY: as the caller vouches.
-        self.out.col.runs(col0, cols, |at, len, offset, stride| unsafe {
-            if stride == 1 {
-                std::ptr::copy_nonoverlapping(from.add(at), to.offset(offset), len);
-            } else {
-                (0..len).for_each(|c| *to.offset(offset + c as isize * stride) = *from.add(at + c));
-            }
-        });
     }
 }

@@ -50,6 +50,11 @@ impl Micro {
         }
     }
 
+    /// Whether the processor has at least AVX2.
+    pub fn simd(&self) -> bool {
+        self.lanes > PORTABLE_LANES
+    }
+
     /// Most columns of a tile.
     pub fn cols(&self) -> usize {
         2 * self.lanes

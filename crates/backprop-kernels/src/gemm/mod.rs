@@ -6,6 +6,7 @@
 
 pub(crate) mod driver;
 mod epilogue;
+pub(crate) mod finish;
 pub(crate) mod generic;
 pub(crate) mod micro;
 #[cfg(target_arch = "x86_64")]
@@ -18,8 +19,9 @@ pub(crate) mod source;
 use std::sync::Arc;
 
 use crate::{Isa, Kernel};
-use driver::{Driver, Logical, Mode, Output, Side};
+use driver::{Driver, Mode, Side};
 pub use epilogue::Epilogue;
+use finish::{Logical, Output};
 pub use generic::GemmGeneric;
 use micro::Micro;
 use parts::Parts;
@@ -157,7 +159,7 @@ impl Gemm {
             logical: Logical::default(),
         };
         let driver = Driver::new(x, micro, a, b, out, epilogue);
-        Gemm { parts: Parts::new(vec![driver]) }
+        Gemm { parts: Parts::new(vec![Box::new(driver)]) }
     }
 }
 

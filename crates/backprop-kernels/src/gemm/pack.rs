@@ -125,6 +125,59 @@ unsafe fn transpose_avx2(rows: &[*const f32], k: usize, dst: *mut f32, width: us
     kk
 }
 
+/// Stores `rows` × `cols` elements whose rows lie `ld` apart transposed: element (r, c) goes to `dst[c * step + r]`.
+///
+/// # Safety
+/// Both are valid for the rectangle; with `simd`, the processor has AVX2.
+pub(crate) unsafe fn store_transposed(
+    src: *const f32,
+    ld: usize,
+    rows: usize,
+    cols: usize,
+    dst: *mut f32,
+    step: usize,
+    simd: bool,
+) {
+    for row in (0..rows).step_by(8) {
+        let (src, dst) = (src.wrapping_add(row * ld), dst.wrapping_add(row));
+        let mut done = 0;
+        #[cfg(target_arch = "x86_64")]
+        if simd && rows - row >= 8 {
+            // SAFETY: as the caller vouches.
+            done = unsafe { store_eight_rows(src, ld, cols, dst, step) };
+        }
+        let _ = simd;
+        for c in done..cols {
+            for r in 0..(rows - row).min(8) {
+                // SAFETY: as the caller vouches.
+                unsafe { *dst.add(c * step + r) = *src.add(r * ld + c) };
+            }
+        }
+    }
+}
+
+/// [`store_transposed`] for eight rows, eight columns at a time; returns the number of columns done.
+///
+/// # Safety
+/// As there.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn store_eight_rows(src: *const f32, ld: usize, cols: usize, dst: *mut f32, step: usize) -> usize {
+    use std::arch::x86_64::*;
+    let mut c = 0;
+    while c + 8 <= cols {
+        // SAFETY: eight rows of eight columns, within both by the caller's word.
+        unsafe {
+            let rows = std::array::from_fn(|r| _mm256_loadu_ps(src.add(r * ld + c)));
+            for (i, col) in transpose8(rows).into_iter().enumerate() {
+                _mm256_storeu_ps(dst.add((c + i) * step), col);
+            }
+        }
+        c += 8;
+    }
+    c
+}
+
 /// Transposes an 8 × 8 block.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]

@@ -3,6 +3,41 @@
 use super::driver::{Driver, Memory};
 use crate::Kernel;
 
+/// A product in three phases: pack what several blocks share, compute blocks, combine the parts of a split sum.
+pub(crate) trait Phased: Send + Sync {
+    /// Tasks of a phase.
+    fn tasks(&self, phase: usize) -> usize;
+
+    /// As [`Kernel::workspace`].
+    fn workspace(&self) -> usize;
+
+    /// As [`Kernel::scratch`].
+    fn scratch(&self) -> usize;
+
+    /// # Safety
+    /// As [`Kernel::run`].
+    unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>);
+}
+
+impl Phased for Driver {
+    fn tasks(&self, phase: usize) -> usize {
+        self.tasks(phase)
+    }
+
+    fn workspace(&self) -> usize {
+        self.workspace()
+    }
+
+    fn scratch(&self) -> usize {
+        self.scratch()
+    }
+
+    unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.run(phase, task, memory) }
+    }
+}
+
 /// Independent products with the same operands: their stages and tasks are merged.
 pub(crate) struct Parts {
     parts: Vec<Part>,
@@ -11,13 +46,13 @@ pub(crate) struct Parts {
 }
 
 struct Part {
-    driver: Driver,
+    driver: Box<dyn Phased>,
     /// Where its part of the workspace starts, in bytes.
     workspace: usize,
 }
 
 impl Parts {
-    pub fn new(drivers: Vec<Driver>) -> Parts {
+    pub fn new(drivers: Vec<Box<dyn Phased>>) -> Parts {
         let mut workspace = 0;
         let mut parts = Vec::new();
         for driver in drivers {
