@@ -1,6 +1,6 @@
 //! Speed of products and convolutions as a share of the peak that a loop of multiply-adds reaches.
 //!
-//! `cargo run --release -p backprop-kernels --example gemm_speed [threads] [avx2|avx512|portable] [gemm|conv]`
+//! `cargo run --release -p backprop-kernels --example gemm_speed [threads] [avx2|avx512|portable] [gemm|conv] [layer]`
 
 use backprop_kernels::conv::Conv;
 use backprop_kernels::gemm::{Gemm, GemmSpec};
@@ -146,20 +146,24 @@ const LAYERS: [[usize; 8]; 12] = [
 
 /// Adjusts a data gradient to groups of one channel.
 fn depthwise_data(layer: Layer) -> backprop_kernels::conv::ConvSpec {
-    let [forward, ..] = layer.specs();
-    let [_, mut data, _] = Layer { groups: 1, ..layer }.specs();
+    let [forward, ..] = layer.torch_specs();
+    let [_, mut data, _] = Layer { groups: 1, ..layer }.torch_specs();
     (data.channels, data.feature_groups) = (1, layer.groups);
-    (data.rhs_feature, data.rhs_channel) = (1, layer.features as isize);
+    (data.rhs_feature, data.rhs_channel) = (forward.rhs_feature, forward.rhs_channel);
     data.spatial.iter_mut().zip(&forward.spatial).for_each(|(d, f)| d.rhs = f.rhs);
     data
 }
 
 fn convolutions(isa: Isa, pool: &Pool, peak: f64) {
     println!("  batch size chan feat win str groups  share of peak (microseconds): forward, data, weight");
-    for [batch, size, channels, features, window, stride, pad, groups] in LAYERS {
+    // A fourth argument picks one layer by its number.
+    let only = std::env::args().nth(4).and_then(|a| a.parse().ok());
+    for (_, [batch, size, channels, features, window, stride, pad, groups]) in
+        LAYERS.into_iter().enumerate().filter(|(i, _)| only.is_none_or(|o: usize| o == *i))
+    {
         let layer = Layer { batch, size, channels, features, window, stride, pad, groups };
         let out = layer.out();
-        let [forward, mut data, weight] = layer.specs();
+        let [forward, mut data, weight] = layer.torch_specs();
         if groups > 1 {
             data = depthwise_data(layer);
         }

@@ -7,8 +7,14 @@
 mod chains;
 mod depthwise;
 mod generic;
+mod indirect;
+mod lines;
+mod micro;
+#[cfg(target_arch = "x86_64")]
+mod micro_x86;
 mod patches;
 mod spec;
+mod weights;
 
 use std::sync::Arc;
 
@@ -23,6 +29,7 @@ use crate::{Isa, Kernel};
 
 use depthwise::Depthwise;
 pub use generic::ConvGeneric;
+use indirect::Indirect;
 use patches::{InputDim, MAX_RANK, Patches, RowDim};
 pub use spec::{ConvDim, ConvSpec};
 use spec::{Groups, Phase, phases};
@@ -61,9 +68,20 @@ fn depthwise(whole: &Phase, epilogue: &Option<Arc<dyn Epilogue>>, isa: Isa) -> O
         return None;
     }
     let rows = rows(whole, false);
-    let patches = patches(&whole.spec, groups, &rows, isa);
+    let patches = patches_of(&whole.spec, groups, &rows, isa);
     let out = Strided::new(rows.iter().map(|r| (r.dim.extent, r.out)));
     Some(Depthwise::new(whole, patches, out, epilogue.clone(), isa))
+}
+
+/// Channels from which on runs along them are worth an address for each row.
+const MIN_CHANNELS: usize = 8;
+
+/// Whether a convolution can read its input in place.
+fn indirect(spec: &ConvSpec) -> bool {
+    let small = |extent: usize| i32::try_from(extent).is_ok_and(|e| e < i32::MAX / 2);
+    let plain = spec.spatial.iter().all(|d| d.lhs_dilation == 1 && small(d.input) && small(d.output * d.stride));
+    let pointwise = spec.spatial.iter().all(|d| d.is_pointwise() && d.stride == 1);
+    plain && !pointwise && spec.lhs_channel == 1 && spec.channels >= MIN_CHANNELS
 }
 
 /// One dimension of the rows, with its strides in the input and the output.
@@ -77,30 +95,35 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn
     let spec = &phase.spec;
     let groups = spec.groups();
     let rows = rows(phase, epilogue.is_none());
-    let weights = weights(phase, groups, isa);
-    let patches = positions(spec, groups, &rows, isa);
     let row = Strided::new(rows.iter().map(|r| (r.dim.extent, r.out)));
     let feature = Strided::new([(groups.features, spec.out_feature)]);
-    let (positions, features) = (spec.positions(), groups.features);
+    let (rows_count, features) = (spec.positions(), groups.features);
     let logical = Logical {
         cols_of_batch: Some(features),
-        row: (phase.batch_rows * spec.batch != positions)
+        row: (phase.batch_rows * spec.batch != rows_count)
             .then(|| (phase.first_row, Strided::new(rows.iter().map(|r| (r.dim.extent, r.logical))))),
     };
-    // A weight gradient has many terms for few outputs: packing rhs ahead would only move a large operand twice.
-    let weights_mode = if spec.terms() > 2 * positions.max(8 * features) { Mode::Private } else { Mode::Shared };
-    let weights = Side { source: weights, operand: 1, mode: weights_mode };
-    let patches = Side { source: patches, operand: 0, mode: Mode::Private };
     let batch = Strided::new([(groups.count, groups.out)]);
     let swap = epilogue.is_none() && spec.out_feature != 1 && rows.iter().any(|r| r.out == 1);
+    if !swap && indirect(spec) {
+        let patches = patches_of(spec, groups, &rows, isa);
+        let out = Output { offset: phase.out, batch, row, col: feature, logical };
+        return Box::new(Indirect::new(phase, groups, patches, out, epilogue, isa));
+    }
+    let weights = weights(phase, groups, isa);
+    let patches = positions(spec, groups, &rows, isa);
+    // A weight gradient has many terms for few outputs: packing rhs ahead would only move a large operand twice.
+    let weights_mode = if spec.terms() > 2 * rows_count.max(8 * features) { Mode::Private } else { Mode::Shared };
+    let weights = Side { source: weights, operand: 1, mode: weights_mode };
+    let patches = Side { source: patches, operand: 0, mode: Mode::Private };
     let x = |m: usize, n: usize| Extents { batch: groups.count, m, n, k: spec.terms() };
     let micro = Micro::of(isa);
     if swap {
         let out = Output { offset: phase.out, batch, row: feature, col: row, logical };
-        Box::new(Driver::new(x(features, positions), micro, weights, patches, out, epilogue))
+        Box::new(Driver::new(x(features, rows_count), micro, weights, patches, out, epilogue))
     } else {
         let out = Output { offset: phase.out, batch, row, col: feature, logical };
-        Box::new(Driver::new(x(positions, features), micro, patches, weights, out, epilogue))
+        Box::new(Driver::new(x(rows_count, features), micro, patches, weights, out, epilogue))
     }
 }
 
@@ -156,10 +179,10 @@ fn positions(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn
         let batch = Strided::new([(groups.count, groups.lhs)]);
         return Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(spec.lhs_channel), simd: isa != Isa::Portable });
     }
-    Box::new(patches(spec, groups, rows, isa))
+    Box::new(patches_of(spec, groups, rows, isa))
 }
 
-fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
+fn patches_of(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
     let positions: usize = spec.spatial.iter().map(|d| d.window).product();
     let window = (0..positions)
         .map(|mut w| {
@@ -171,6 +194,10 @@ fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
             at
         })
         .collect();
+    let bounded = spec.spatial.iter().all(|d| {
+        let last = (d.output.max(1) - 1) * d.stride + (d.window.max(1) - 1) * d.rhs_dilation;
+        d.pad_low <= 0 && d.lhs_dilation == 1 && (last as isize - d.pad_low) < d.input as isize
+    });
     let input = |d: &ConvDim| InputDim { extent: d.input, stride: d.lhs, dilation: d.lhs_dilation as isize, origin: -d.pad_low };
     Patches {
         groups: Strided::new([(groups.count, groups.lhs)]),
@@ -179,6 +206,7 @@ fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
         window,
         channels: spec.channels,
         channel: spec.lhs_channel,
+        bounded,
         simd: isa != Isa::Portable,
     }
 }

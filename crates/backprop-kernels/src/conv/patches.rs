@@ -9,7 +9,7 @@ use crate::gemm::source::{Rows, Source, Strided};
 pub(super) const MAX_RANK: usize = 4;
 
 /// What stands for a row of padding.
-static ZEROS: [f32; KC] = [0.0; KC];
+pub(super) static ZEROS: [f32; KC] = [0.0; KC];
 
 /// One dimension of the output positions.
 #[derive(Clone, Copy)]
@@ -41,6 +41,8 @@ pub(super) struct Patches {
     pub window: Vec<[isize; MAX_RANK]>,
     pub channels: usize,
     pub channel: isize,
+    /// No patch reaches into padding.
+    pub bounded: bool,
     pub simd: bool,
 }
 

@@ -20,24 +20,36 @@ impl Layer {
         (self.size + 2 * self.pad - self.window) / self.stride + 1
     }
 
-    /// The forward convolution, its data gradient and its weight gradient.
+    /// The forward convolution, its data gradient and its weight gradient, with weights [window, window, channels, features].
     pub fn specs(&self) -> [ConvSpec; 3] {
+        let i = |x: usize| x as isize;
+        let (row, per_group) = (i(self.features), i(self.channels / self.groups));
+        self.specs_with([i(self.window) * per_group * row, per_group * row, row, 1])
+    }
+
+    /// The same with the weights of a PyTorch layer: [features, channels, window, window].
+    pub fn torch_specs(&self) -> [ConvSpec; 3] {
+        let i = |x: usize| x as isize;
+        let window = i(self.window);
+        self.specs_with([window, 1, window * window, i(self.channels / self.groups) * window * window])
+    }
+
+    /// Strides of the weights: window, window, channel, feature.
+    fn specs_with(&self, w: [isize; 4]) -> [ConvSpec; 3] {
         let Layer { batch, size, channels, features, window, stride, pad, groups } = *self;
         let out = self.out();
         let i = |x: usize| x as isize;
         let (x_strides, y_strides) = ([size * channels, channels], [out * features, features]);
-        // Weights [window, window, channels / groups, features].
         let per_group = channels / groups;
-        let w_strides = [window * per_group * features, per_group * features];
         let forward = ConvSpec {
             batch,
             lhs_batch: i(size * size * channels),
             out_batch: i(out * out * features),
             channels: per_group,
             lhs_channel: 1,
-            rhs_channel: i(features),
+            rhs_channel: w[2],
             features,
-            rhs_feature: 1,
+            rhs_feature: w[3],
             out_feature: 1,
             feature_groups: groups,
             batch_groups: 1,
@@ -46,7 +58,7 @@ impl Layer {
                     input: size,
                     lhs: i(x_strides[d]),
                     window,
-                    rhs: i(w_strides[d]),
+                    rhs: w[d],
                     output: out,
                     out: i(y_strides[d]),
                     stride,
@@ -59,9 +71,9 @@ impl Layer {
             lhs_batch: forward.out_batch,
             out_batch: forward.lhs_batch,
             channels: features,
-            rhs_channel: 1,
+            rhs_channel: w[3],
             features: channels,
-            rhs_feature: i(features),
+            rhs_feature: w[2],
             feature_groups: 1,
             spatial: forward
                 .spatial
@@ -83,13 +95,13 @@ impl Layer {
         let weight = ConvSpec {
             batch: per_group,
             lhs_batch: 1,
-            out_batch: i(features),
+            out_batch: w[2],
             channels: batch,
             lhs_channel: forward.lhs_batch,
             rhs_channel: forward.out_batch,
             features,
             rhs_feature: 1,
-            out_feature: 1,
+            out_feature: w[3],
             feature_groups: 1,
             batch_groups: groups,
             spatial: forward

@@ -1,0 +1,257 @@
+//! Convolutions that read their input where it lies: a register tile takes the addresses of its rows, one for each window
+//! position, and runs along the channels.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::lines::{Lines, MAX_ROWS, addresses};
+use super::micro::{Gathered, Target, Tiles};
+use super::patches::{MAX_RANK, Patches};
+use super::spec::{Groups, Phase};
+use super::weights::Weights;
+use crate::Isa;
+use crate::gemm::driver::Memory;
+use crate::gemm::finish::{Area, Finish, Output};
+use crate::gemm::parts::Phased;
+use crate::gemm::plan::{Extents, SMALL};
+use crate::gemm::{Epilogue, KC, round64};
+
+/// Columns of a block at most: their weights of one chunk stay in the second-level cache.
+const COLS: usize = 256;
+/// Multiply-adds of a task: 15 to 50 µs.
+const TASK: Range<usize> = 3 << 19..6 << 20;
+
+type AddressesFn = unsafe fn(&Lines, &Patches, &[isize; MAX_RANK], *const f32, *mut *const f32);
+
+/// A planned convolution whose channels are adjacent and whose input has no holes.
+pub(super) struct Indirect {
+    x: Extents,
+    patches: Patches,
+    weights: Weights,
+    finish: Finish,
+    tiles: &'static Tiles,
+    addresses: AddressesFn,
+    rows: usize,
+    cols: usize,
+    units_per_task: usize,
+}
+
+/// A block of the output and the chunks it sums.
+struct Unit {
+    area: Area,
+    split: usize,
+}
+
+impl Indirect {
+    pub fn new(
+        phase: &Phase,
+        groups: Groups,
+        patches: Patches,
+        out: Output,
+        epilogue: Option<Arc<dyn Epilogue>>,
+        isa: Isa,
+    ) -> Indirect {
+        let tiles = Tiles::of(isa);
+        let x = Extents { batch: groups.count, m: phase.spec.positions(), n: groups.features, k: phase.spec.terms() };
+        let (rows, cols) = block(x, tiles);
+        let unit = rows * cols * x.k.div_ceil(x.splits());
+        let units_per_task = if x.multiply_adds() <= SMALL { usize::MAX } else { (TASK.start / 2 / unit.max(1)).max(1) };
+        Indirect {
+            x,
+            patches,
+            weights: Weights::new(phase, groups, tiles),
+            finish: Finish { x, out, epilogue, simd: isa != Isa::Portable },
+            tiles,
+            addresses: addresses(isa),
+            rows,
+            cols,
+            units_per_task,
+        }
+    }
+
+    fn units(&self) -> usize {
+        self.x.batch * self.x.splits() * self.x.n.div_ceil(self.cols) * self.x.m.div_ceil(self.rows)
+    }
+
+    /// So little work that one task does everything.
+    fn is_small(&self) -> bool {
+        self.units_per_task == usize::MAX
+    }
+
+    fn unit(&self, unit: usize) -> Unit {
+        let (row_blocks, col_blocks) = (self.x.m.div_ceil(self.rows), self.x.n.div_ceil(self.cols));
+        let (row0, rest) = (unit % row_blocks * self.rows, unit / row_blocks);
+        let (col0, rest) = (rest % col_blocks * self.cols, rest / col_blocks);
+        let (split, batch) = (rest % self.x.splits(), rest / self.x.splits());
+        let (rows, cols) = ((self.x.m - row0).min(self.rows), (self.x.n - col0).min(self.cols));
+        Unit { area: Area { batch, row0, rows, col0, cols }, split }
+    }
+
+    /// Addresses of the rows of a block for the runs of one chunk.
+    fn table_bytes(&self) -> usize {
+        let runs = self.x.k.min(KC).div_ceil(self.patches.channels.max(1)) + 1;
+        round64(runs.min(KC) * self.rows * size_of::<*const f32>())
+    }
+
+    fn tile_bytes(&self) -> usize {
+        if self.finish.in_place().is_some() || self.x.splits() > 1 { 0 } else { round64(4 * self.rows * self.cols) }
+    }
+
+    fn partials(&self, workspace: *mut u8) -> *mut f32 {
+        workspace.wrapping_add(round64(4 * self.weights.size())).cast()
+    }
+
+    /// Where a block's sums are formed, and the distance between its rows.
+    fn destination(&self, unit: &Unit, memory: Memory<'_>) -> (*mut f32, isize) {
+        let Area { batch, row0, col0, .. } = unit.area;
+        let x = &self.x;
+        if x.splits() > 1 {
+            let row = (unit.split * x.batch + batch) * x.m + row0;
+            return (self.partials(memory.workspace).wrapping_add(row * x.n + col0), x.n as isize);
+        }
+        if let Some(stride) = self.finish.in_place() {
+            let offset = row0 as isize * stride + col0 as isize;
+            return (self.finish.output(batch, memory.operands).wrapping_offset(offset), stride);
+        }
+        (memory.scratch.wrapping_add(self.table_bytes()).cast(), self.cols as isize)
+    }
+
+    /// # Safety
+    /// As [`Phased::run`].
+    unsafe fn compute(&self, unit: &Unit, lines: &mut Lines, memory: Memory<'_>) {
+        let area = unit.area;
+        lines.fill(&self.patches, area.row0, area.rows);
+        let (to, ld) = self.destination(unit, memory);
+        let lhs = memory.operands[0].cast::<f32>().cast_const().wrapping_offset(self.patches.groups.offset(area.batch));
+        let table: *mut *const f32 = memory.scratch.cast();
+        let mut runs = [0; KC];
+        let (chunks, splits) = (self.x.chunks(), self.x.splits());
+        let first = unit.split * chunks / splits;
+        for chunk in first..(unit.split + 1) * chunks / splits {
+            // SAFETY: the table has room for the runs of a chunk; the destination is this unit's own.
+            unsafe {
+                let runs = self.address(chunk, lines, lhs, table, &mut runs);
+                self.multiply(unit, chunk, runs, table, (to, ld), chunk > first, memory.workspace);
+            }
+        }
+        if splits == 1 && self.finish.in_place().is_none() {
+            let scratch = memory.scratch.wrapping_add(self.table_bytes() + self.tile_bytes());
+            // SAFETY: the tile holds the finished area.
+            unsafe { self.finish.area(area, to, ld as usize, memory.operands, scratch) };
+        }
+    }
+
+    /// The runs of a chunk: their lengths, and the addresses of the block's rows for each.
+    ///
+    /// # Safety
+    /// As [`Phased::run`]; the table has room for the runs of a chunk.
+    unsafe fn address<'r>(
+        &self,
+        chunk: usize,
+        lines: &Lines,
+        lhs: *const f32,
+        mut table: *mut *const f32,
+        runs: &'r mut [usize; KC],
+    ) -> &'r [usize] {
+        let channels = self.patches.channels;
+        let (mut term, end) = (chunk * KC, self.x.k.min((chunk + 1) * KC));
+        let mut count = 0;
+        while term < end {
+            let (position, channel) = (term / channels, term % channels);
+            runs[count] = (channels - channel).min(end - term);
+            // SAFETY: as the caller vouches; the processor has the instructions the plan was made for.
+            unsafe {
+                (self.addresses)(lines, &self.patches, &self.patches.window[position], lhs.wrapping_add(channel), table);
+            }
+            table = table.wrapping_add(self.rows);
+            term += runs[count];
+            count += 1;
+        }
+        &runs[..count]
+    }
+
+    /// One chunk of one block: every register tile of it.
+    ///
+    /// # Safety
+    /// As [`Phased::run`]; the table holds the addresses of the runs, `to` is valid for the block with rows `ld` apart.
+    #[expect(clippy::too_many_arguments, reason = "the block, its operands and its destination")]
+    unsafe fn multiply(
+        &self,
+        unit: &Unit,
+        chunk: usize,
+        runs: &[usize],
+        table: *const *const f32,
+        (to, ld): (*mut f32, isize),
+        add: bool,
+        workspace: *const u8,
+    ) {
+        let Area { batch, rows, col0, cols, .. } = unit.area;
+        for (col, count, width) in self.tiles.panels(cols) {
+            let b = workspace.cast::<f32>().wrapping_add(self.weights.at(batch, chunk * KC, col0 + col, width));
+            for (row, height) in Tiles::bands(rows, self.tiles.rows) {
+                let c = to.wrapping_offset(row as isize * ld).wrapping_add(col);
+                let to = Target { cols: count, c, c_row: ld, add };
+                let tile = Gathered { runs, rows: table.wrapping_add(row), rows_step: self.rows, b, to };
+                // SAFETY: the tile lies within the block.
+                unsafe { self.tiles.gathered[width / self.tiles.lanes - 1][height - 1](&tile) };
+            }
+        }
+    }
+}
+
+/// Rows and columns of a block.
+fn block(x: Extents, tiles: &Tiles) -> (usize, usize) {
+    let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1));
+    let cols = even(x.n, COLS).next_multiple_of(tiles.cols()).max(tiles.cols());
+    let task = (x.multiply_adds() / 256).clamp(TASK.start, TASK.end);
+    let area = task / x.k.div_ceil(x.splits()).max(1);
+    // A multiple of every height of a tile.
+    let rows = even(x.m, (area / cols).clamp(36, MAX_ROWS)).next_multiple_of(12);
+    (rows.clamp(12, MAX_ROWS), cols)
+}
+
+impl Phased for Indirect {
+    fn tasks(&self, phase: usize) -> usize {
+        if self.x.outputs() == 0 {
+            return 0;
+        }
+        match phase {
+            0 if self.is_small() => 0,
+            0 => self.weights.tasks(),
+            1 => self.units().div_ceil(self.units_per_task),
+            _ => self.finish.combine_tasks(),
+        }
+    }
+
+    fn workspace(&self) -> usize {
+        let partials = if self.x.splits() > 1 { self.x.splits() * self.x.outputs() } else { 0 };
+        round64(4 * self.weights.size()) + round64(4 * partials)
+    }
+
+    fn scratch(&self) -> usize {
+        (self.table_bytes() + self.tile_bytes() + self.finish.scratch()).max(self.weights.scratch())
+    }
+
+    unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>) {
+        let pack = |task: usize| {
+            // SAFETY: as the caller vouches.
+            unsafe { self.weights.pack(task, memory.operands[1].cast(), memory.workspace.cast(), memory.scratch) };
+        };
+        match phase {
+            0 => pack(task),
+            1 => {
+                if self.is_small() {
+                    (0..self.weights.tasks()).for_each(pack);
+                }
+                let mut lines = Lines::new();
+                let first = task.saturating_mul(self.units_per_task);
+                for unit in first..self.units().min(first.saturating_add(self.units_per_task)) {
+                    // SAFETY: as the caller vouches.
+                    unsafe { self.compute(&self.unit(unit), &mut lines, memory) };
+                }
+            }
+            // SAFETY: as the caller vouches; the parts are complete.
+            _ => unsafe { self.finish.combine(task, self.partials(memory.workspace), memory.operands, memory.scratch) },
+        }
+    }
+}
