@@ -3,9 +3,11 @@
 //! Every primitive writes itself; see [`Primitive::stablehlo`](crate::op::Primitive::stablehlo). The generic form is used
 //! throughout: one shape of line for every operation, understood by old and new parsers alike.
 
+mod join;
 mod module;
 mod writer;
 
+pub use join::{Joined, Part};
 pub(crate) use module::body;
 pub use module::{Layout, module};
 pub(crate) use writer::{Region, strings};

@@ -1,6 +1,6 @@
 //! A whole graph as a module with the function `main`.
 
-use super::{Precision, Value, Writer, strings, writer::tensor};
+use super::{Joined, Precision, Value, Writer, strings, writer::tensor};
 use crate::{
     Graph,
     graph::{Role, ValueId},
@@ -14,6 +14,8 @@ pub struct Layout {
     pub devices: usize,
     /// Names of the data inputs whose first dimension, the rows of a batch, is split over the devices where it can be.
     pub split: Vec<String>,
+    /// Inputs that are parts of one argument.
+    pub joined: Joined,
 }
 
 impl Layout {
@@ -35,19 +37,33 @@ impl Layout {
     }
 }
 
-/// The graph as a StableHLO module. Arguments and results of `main` are the graph's inputs and outputs, in order. A state output takes over
-/// the memory of the state input of its name. Composites are replaced by their bodies.
+/// The graph as a StableHLO module. Arguments and results of `main` are the graph's inputs and outputs, in order; inputs that are joined
+/// are one argument, the last. A state output takes over the memory of the state input of its name. Composites are replaced by their bodies.
 pub fn module(graph: &Graph, precision: Precision, layout: &Layout) -> String {
     let mut writer = Writer::new(precision);
-    let arguments: Vec<Value> = graph.input_types().iter().map(|ty| writer.fresh(ty)).collect();
-    let results = body(&mut writer, graph, &arguments);
+    let (types, joined) = (graph.input_types(), &layout.joined);
+    let alone: Vec<usize> = (0..types.len()).filter(|&i| !joined.has(i)).collect();
+    let mut arguments: Vec<Value> = alone.iter().map(|&i| writer.fresh(&types[i])).collect();
+    let mut notes: Vec<_> = alone.iter().map(|&i| (aliased(graph, i), layout.splits(graph, i))).collect();
+    let mut inputs: Vec<Option<Value>> = vec![None; types.len()];
+    alone.iter().zip(&arguments).for_each(|(&i, argument)| inputs[i] = Some(argument.clone()));
+    if let Some(ty) = joined.ty() {
+        let vector = writer.fresh(&ty);
+        for part in &joined.parts {
+            inputs[part.input] = Some(part.take(&mut writer, &vector, &types[part.input]));
+        }
+        arguments.push(vector);
+        notes.push((None, false));
+    }
+    let inputs: Vec<Value> = inputs.into_iter().flatten().collect();
+    let results = body(&mut writer, graph, &inputs);
     writer.line(&format!(
         "\"func.return\"({}) : ({}) -> ()",
         strings(results.iter().map(|v| &v.name)),
         strings(results.iter().map(|v| tensor(&v.ty)))
     ));
-    let declared = arguments.iter().enumerate().map(|(i, a)| {
-        let notes = [aliased(graph, i), layout.sharding(a.ty.shape.len(), layout.splits(graph, i))];
+    let declared = arguments.iter().zip(notes).map(|(a, (alias, split))| {
+        let notes = [alias, layout.sharding(a.ty.shape.len(), split)];
         annotated(&format!("{}: {}", a.name, tensor(&a.ty)), &notes)
     });
     let given = results.iter().map(|r| annotated(&tensor(&r.ty), &[layout.sharding(r.ty.shape.len(), false)]));

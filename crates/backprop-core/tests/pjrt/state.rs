@@ -4,7 +4,10 @@ use crate::common::native;
 use backprop_check::plugin;
 use backprop_core::{
     Builder, DType, Graph, HostTensor, Type,
-    exec::{Backend, Store},
+    exec::{
+        Backend, Store,
+        pjrt::{PjrtOptions, program_text},
+    },
     graph::Role,
 };
 
@@ -94,4 +97,38 @@ fn wrong_values_are_refused_and_change_nothing() {
     let refused = program.run(&mut store, &[&HostTensor::scalar(1f32)], &mut outputs).unwrap_err().to_string();
     assert!(refused.contains("`w`"), "{refused}");
     assert_eq!(store.get("w").unwrap().to_f64(), [0.0; 5]);
+}
+
+#[test]
+fn inputs_that_travel_together_keep_every_bit() {
+    let Some(pjrt) = plugin("inputs_that_travel_together_keep_every_bit") else { return };
+    let floats = [f32::from_bits(0x7fc1_2345), -0.0, f32::INFINITY, 1.5, f32::MIN_POSITIVE, -2.0];
+    let [numbers, flags] = [[7, -1, i32::MIN, i32::MAX], [0, 1, 2, 3]];
+    let inputs = [
+        HostTensor::new([2, 3], &floats).unwrap(),
+        HostTensor::new([4], &numbers).unwrap(),
+        HostTensor::new([1, 1], &[u32::MAX]).unwrap(),
+        HostTensor::new([0, 2], &[0f32; 0]).unwrap(),
+        HostTensor::new([4], &flags).unwrap(),
+        HostTensor::new([20_000], &vec![0.25f32; 20_000]).unwrap(),
+        HostTensor::new([3], &[1u8, 2, 255]).unwrap(),
+    ];
+    let b = Builder::new();
+    for (i, input) in inputs.iter().enumerate() {
+        let name = format!("input{i}");
+        let x = b.input(&name, Role::Data, input.ty().clone());
+        // Moved, so that it is no mere alias of an argument.
+        b.output(&name, Role::Data, if x.rank() == 2 { x.transpose(&[1, 0]) } else { x.reverse(&[0]) });
+    }
+    let graph = b.finish().unwrap();
+    let text = program_text(&graph, &PjrtOptions::default()).unwrap();
+    // Parts of one argument: all but the one without elements, the large one and the one of bytes.
+    assert_eq!((text.matches("bitcast_convert").count(), text.matches(": tensor<64xui32>) ->").count()), (3, 1), "{text}");
+    let bytes = |backend: &dyn Backend| {
+        let mut program = backend.compile(&graph).unwrap();
+        let mut outputs = program.signature().output_buffers();
+        program.run(&mut Store::new(), &inputs.each_ref(), &mut outputs).unwrap();
+        outputs.iter().map(|o| o.bytes().to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(bytes(&pjrt), bytes(&native()));
 }

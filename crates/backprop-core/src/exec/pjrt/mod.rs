@@ -14,7 +14,7 @@ use super::{Backend, Program};
 use crate::{
     DType, Error, Graph,
     pass::{self, Inline, Pass},
-    stablehlo::{self, Layout, Precision},
+    stablehlo::{self, Joined, Layout, Precision},
 };
 use backprop_sys::pjrt::{Client, CompileOptions, ElementType, Error as PjrtError, Executable, Value};
 use std::sync::{
@@ -178,7 +178,8 @@ fn write(graph: &Graph, options: &PjrtOptions) -> Result<Written, Error> {
         Inline { keep: &[] }.run(graph)
     };
     let packed = pack::pack(&optimized);
-    let layout = Layout { devices: options.devices, split: options.split.clone() };
+    let mut layout = Layout { devices: options.devices, split: options.split.clone(), ..Layout::default() };
+    layout.joined = Joined::of(&packed.graph, &layout);
     let text = stablehlo::module(&packed.graph, options.precision, &layout);
     Ok(Written { packed, layout, text })
 }

@@ -5,10 +5,10 @@ use super::{
     pack::{Packed, Place},
 };
 use crate::{
-    Error, Graph, HostTensor, Type,
+    DType, Error, Graph, HostTensor, Type,
     exec::{Memory, Pipelined, Program, Signature, Store},
     graph::Role,
-    stablehlo::Layout,
+    stablehlo::{Joined, Layout},
 };
 use backprop_sys::pjrt::{Buffer, ElementType, Executable, Pending};
 use std::collections::VecDeque;
@@ -38,6 +38,15 @@ enum Argument {
     State(usize, bool),
     /// Entry of the data inputs, and whether its rows are split over the devices.
     Data(usize, bool),
+    /// The vector of those that are joined.
+    Joined,
+}
+
+/// The small data inputs of a run, one after the other.
+struct Vector {
+    /// Which they are, and where each begins, in bytes.
+    parts: Vec<(usize, usize)>,
+    value: HostTensor,
 }
 
 /// Where a result goes.
@@ -48,9 +57,6 @@ enum Goal {
     /// Data output of the packed graph.
     Data,
 }
-
-/// Bytes of the largest data input that is compared with that of the run before.
-const COMPARED: usize = 1024;
 
 /// A data output that is being copied to host memory, from a buffer that lives as long as that takes.
 struct Coming {
@@ -65,12 +71,6 @@ impl Coming {
     }
 }
 
-/// A data input that is on the devices.
-struct Sent {
-    bytes: Vec<u8>,
-    buffers: Vec<Buffer>,
-}
-
 /// A graph compiled by a plugin.
 pub struct PjrtProgram {
     backend: Pjrt,
@@ -81,8 +81,7 @@ pub struct PjrtProgram {
     places: Vec<Place>,
     /// Positions in the store of the signature's state, as found last time.
     state: Vec<usize>,
-    /// The small data inputs of the last run, by data input: what did not change since, such as a seed, is not sent again.
-    sent: Vec<Option<Sent>>,
+    vector: Vector,
     /// Data outputs of the runs that were started and not finished, on their way home.
     pending: VecDeque<Vec<Coming>>,
 }
@@ -96,12 +95,7 @@ impl PjrtProgram {
         executable: Executable,
     ) -> Result<PjrtProgram, Error> {
         let signature = Signature::of(graph);
-        let (mut states, mut data) = (0.., 0..);
-        let argument = |(i, input): (usize, &crate::graph::Input)| match input.role {
-            Role::State => Argument::State(states.next().unwrap_or_default(), signature.updates.contains(&input.name)),
-            Role::Data => Argument::Data(data.next().unwrap_or_default(), layout.splits(&packed.graph, i)),
-        };
-        let arguments = packed.graph.inputs.iter().enumerate().map(argument).collect();
+        let (arguments, vector) = arguments(&packed.graph, &signature, layout);
         let place = |name: &str| signature.state.iter().position(|(n, _)| n == name);
         let goal = |o: &crate::graph::Output| match o.role {
             Role::State => place(&o.name).map_or(Goal::Data, Goal::State),
@@ -112,7 +106,7 @@ impl PjrtProgram {
         Ok(PjrtProgram {
             backend: backend.clone(),
             state: vec![usize::MAX; signature.state.len()],
-            sent: signature.inputs.iter().map(|_| None).collect(),
+            vector,
             signature,
             executable,
             arguments,
@@ -150,26 +144,27 @@ impl PjrtProgram {
         Ok(())
     }
 
-    /// Sends the data inputs to the devices: small ones, where they changed, to stay there; the others are given.
+    /// Sends the data inputs to the devices, in the order of the arguments.
     fn send(&mut self, inputs: &[&HostTensor]) -> Result<Vec<Vec<Buffer>>, Error> {
-        let mut large: Vec<Vec<Buffer>> = inputs.iter().map(|_| Vec::new()).collect();
-        for argument in &self.arguments {
-            let Argument::Data(i, split) = *argument else { continue };
-            let bytes = inputs[i].bytes();
-            if bytes.len() > COMPARED {
-                large[i] = self.upload(inputs[i], split)?;
-            } else if self.sent[i].as_ref().is_none_or(|sent| sent.bytes != bytes) {
-                self.sent[i] = Some(Sent { bytes: bytes.to_vec(), buffers: self.upload(inputs[i], split)? });
-            }
+        let bytes = self.vector.value.bytes_mut();
+        for &(input, first) in &self.vector.parts {
+            let part = inputs[input].bytes();
+            bytes[first..first + part.len()].copy_from_slice(part);
         }
-        Ok(large)
+        let send = |argument: &Argument| match *argument {
+            Argument::State(..) => None,
+            Argument::Data(i, split) => Some(self.upload(inputs[i], split)),
+            Argument::Joined => Some(self.upload(&self.vector.value, false)),
+        };
+        self.arguments.iter().filter_map(send).collect()
     }
 
     /// Hands the program to the devices; gives the results of each device.
-    fn execute(&self, store: &Store, large: &[Vec<Buffer>]) -> Result<Vec<Vec<Buffer>>, Error> {
+    fn execute(&self, store: &Store, data: &[Vec<Buffer>]) -> Result<Vec<Vec<Buffer>>, Error> {
+        let mut data = data.iter();
         let buffers = |argument: &Argument| match *argument {
             Argument::State(i, _) => store.resident(self.state[i]).map_or(&[][..], |r| &r.buffers),
-            Argument::Data(i, _) => self.sent[i].as_ref().map_or(&large[i][..], |sent| &sent.buffers),
+            Argument::Data(..) | Argument::Joined => data.next().map_or(&[][..], |sent| sent),
         };
         let buffers: Vec<&[Buffer]> = self.arguments.iter().map(buffers).collect();
         let on = |device: usize| buffers.iter().filter_map(|b| b.get(device)).collect();
@@ -209,6 +204,32 @@ impl PjrtProgram {
     }
 }
 
+/// What the program is given, in order.
+fn arguments(graph: &Graph, signature: &Signature, layout: &Layout) -> (Vec<Argument>, Vector) {
+    let Joined { parts, elements } = &layout.joined;
+    let value = HostTensor::zeros(Type::new(DType::U32, [*elements]));
+    let mut vector = Vector { parts: Vec::new(), value };
+    let (mut states, mut data, mut arguments) = (0.., 0.., Vec::new());
+    for (i, input) in graph.inputs.iter().enumerate() {
+        let part = parts.iter().find(|part| part.input == i);
+        match (input.role, part) {
+            (Role::State, _) => {
+                let written = signature.updates.contains(&input.name);
+                arguments.push(Argument::State(states.next().unwrap_or_default(), written));
+            }
+            (Role::Data, None) => arguments.push(Argument::Data(data.next().unwrap_or_default(), layout.splits(graph, i))),
+            (Role::Data, Some(part)) => {
+                let bytes = part.first * DType::U32.size();
+                vector.parts.push((data.next().unwrap_or_default(), bytes));
+            }
+        }
+    }
+    if !parts.is_empty() {
+        arguments.push(Argument::Joined);
+    }
+    (arguments, vector)
+}
+
 /// The plugin must give what the graph gives: it would not notice elements of another type.
 fn check_outputs(expected: &[Type], executable: &Executable) -> Result<(), Error> {
     let found = executable.outputs();
@@ -246,8 +267,8 @@ impl Pipelined for PjrtProgram {
     fn start(&mut self, store: &mut Store, inputs: &[&HostTensor]) -> Result<(), Error> {
         self.signature.check_inputs(inputs)?;
         self.settle(store)?;
-        let large = self.send(inputs)?;
-        let results = self.execute(store, &large);
+        let data = self.send(inputs)?;
+        let results = self.execute(store, &data);
         let written = self.arguments.iter().filter_map(|a| match *a {
             Argument::State(i, true) => Some(self.state[i]),
             _ => None,
