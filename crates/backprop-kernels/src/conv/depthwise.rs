@@ -36,7 +36,7 @@ impl Depthwise {
     /// Plans a convolution whose groups have one feature each and adjacent inputs; `out` gives the rows' offsets.
     pub fn new(phase: &Phase, patches: Patches, out: Strided, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Depthwise {
         let spec = &phase.spec;
-        let groups = spec.groups();
+        let groups = phase.groups;
         let x = Extents { batch: groups.count, m: spec.positions(), n: 1, k: spec.terms() };
         let splits = x.splits();
         let unit = groups.count.min(COLS) * x.k.div_ceil(splits);
@@ -164,6 +164,7 @@ impl Depthwise {
             let mut count = 0;
             while term < end {
                 let (position, within) = (term / channels, term % channels);
+                let window = self.patches.window(position);
                 let segment = &mut segments[count];
                 segment.terms = (channels - within).min(end - term);
                 segment.rhs = if self.packs() {
@@ -172,7 +173,7 @@ impl Depthwise {
                     operands[1].cast::<f32>().wrapping_offset(self.rhs_offset(term) + col0 as isize)
                 };
                 for (lhs_of_row, start) in segment.lhs.iter_mut().zip(&starts[..rows]) {
-                    *lhs_of_row = match self.patches.element(start, &self.patches.window[position]) {
+                    *lhs_of_row = match self.patches.element(start, &window) {
                         Some(offset) => (lhs.wrapping_offset(offset + within as isize * channel), usize::MAX),
                         None => (ZEROS.as_ptr(), 0),
                     };

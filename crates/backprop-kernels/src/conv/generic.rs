@@ -1,6 +1,6 @@
 //! Convolutions of every element type in plain loops: for checking, and for integers.
 
-use super::patches::MAX_RANK;
+use super::patches::MAX_SPATIAL;
 use super::spec::ConvSpec;
 use crate::gemm::KC;
 use crate::gemm::generic::{Element, with_element};
@@ -24,7 +24,7 @@ impl ConvGeneric {
     pub fn new(spec: &ConvSpec, dtype: DType, sum: DType) -> Option<ConvGeneric> {
         let element = with_element!(dtype, sum, element)?;
         let per_task = (TASK / spec.terms().max(1)).max(1);
-        (spec.spatial.len() <= MAX_RANK).then(|| ConvGeneric { spec: spec.clone(), per_task, element })
+        (spec.spatial.len() <= MAX_SPATIAL).then(|| ConvGeneric { spec: spec.clone(), per_task, element })
     }
 
     fn outputs(&self) -> usize {
@@ -32,7 +32,7 @@ impl ConvGeneric {
     }
 
     /// (lhs, rhs) offsets of a window position for an output position, unless it meets no input.
-    fn window(&self, position: &[usize; MAX_RANK], mut window: usize) -> Option<(isize, isize)> {
+    fn window(&self, position: &[usize; MAX_SPATIAL], mut window: usize) -> Option<(isize, isize)> {
         let (mut lhs, mut rhs) = (0, 0);
         for (d, dim) in self.spec.spatial.iter().enumerate().rev() {
             let w = window % dim.window;
@@ -57,7 +57,7 @@ unsafe fn element<T: Element>(conv: &ConvGeneric, index: usize, operands: &[*mut
     let spec = &conv.spec;
     let groups = spec.groups();
     let (feature, mut rest) = (index % spec.features, index / spec.features);
-    let mut position = [0; MAX_RANK];
+    let mut position = [0; MAX_SPATIAL];
     let mut out = feature as isize * spec.out_feature;
     for (d, dim) in spec.spatial.iter().enumerate().rev() {
         position[d] = rest % dim.output;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lines::{Lines, MAX_ROWS, addresses};
 use super::micro::{Gathered, Target, Tiles};
 use super::patches::{MAX_RANK, Patches};
-use super::spec::{Groups, Phase};
+use super::spec::Phase;
 use super::weights::Weights;
 use crate::Isa;
 use crate::gemm::driver::Memory;
@@ -43,15 +43,8 @@ struct Unit {
 }
 
 impl Indirect {
-    pub fn new(
-        phase: &Phase,
-        groups: Groups,
-        patches: Patches,
-        out: Output,
-        epilogue: Option<Arc<dyn Epilogue>>,
-        isa: Isa,
-    ) -> Indirect {
-        let tiles = Tiles::of(isa);
+    pub fn new(phase: &Phase, patches: Patches, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Indirect {
+        let (groups, tiles) = (phase.groups, Tiles::of(isa));
         let x = Extents { batch: groups.count, m: phase.spec.positions(), n: groups.features, k: phase.spec.terms() };
         let (rows, cols) = block(x, tiles);
         let unit = rows * cols * x.k.div_ceil(x.splits());
@@ -59,7 +52,7 @@ impl Indirect {
         Indirect {
             x,
             patches,
-            weights: Weights::new(phase, groups, tiles),
+            weights: Weights::new(phase, tiles),
             finish: Finish { x, out, epilogue, simd: isa != Isa::Portable },
             tiles,
             addresses: addresses(isa),
@@ -161,7 +154,7 @@ impl Indirect {
             runs[count] = (channels - channel).min(end - term);
             // SAFETY: as the caller vouches; the processor has the instructions the plan was made for.
             unsafe {
-                (self.addresses)(lines, &self.patches, &self.patches.window[position], lhs.wrapping_add(channel), table);
+                (self.addresses)(lines, &self.patches, &self.patches.window(position), lhs.wrapping_add(channel), table);
             }
             table = table.wrapping_add(self.rows);
             term += runs[count];

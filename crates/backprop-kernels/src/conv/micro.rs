@@ -18,6 +18,24 @@ pub(super) struct Gathered<'a> {
     pub to: Target,
 }
 
+/// One term of a tile whose rows are adjacent.
+#[derive(Clone, Copy)]
+pub(super) struct Term {
+    pub a: *const f32,
+    /// Offset in elements of the columns.
+    pub b: usize,
+}
+
+/// Arguments of a tile whose rows are adjacent and whose terms lie anywhere.
+pub(super) struct Scattered<'a> {
+    pub terms: &'a [Term],
+    /// Offset of the first row from the address of a term.
+    pub row: usize,
+    /// Whole vectors of columns.
+    pub b: *const f32,
+    pub to: Target,
+}
+
 /// Where a tile goes; columns are adjacent.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
@@ -31,15 +49,19 @@ pub(super) struct Target {
 }
 
 pub(super) type GatheredFn = unsafe fn(&Gathered<'_>);
+pub(super) type ScatteredFn = unsafe fn(&Scattered<'_>);
 
 /// The register tiles of one instruction set.
 pub(super) struct Tiles {
-    /// Most rows of a tile.
+    /// Most rows of a gathered tile.
     pub rows: usize,
+    /// Most rows of a scattered tile.
+    pub adjacent: usize,
     /// Elements of a vector; a tile has one or two.
     pub lanes: usize,
     /// `[vectors − 1][rows − 1]`.
     pub gathered: [&'static [GatheredFn]; 2],
+    pub scattered: [&'static [ScatteredFn]; 2],
 }
 
 /// The table of one `tile::<rows, vectors>` function.
@@ -52,7 +74,8 @@ pub(super) use table;
 
 const LANES: usize = 4;
 
-static PORTABLE: Tiles = Tiles { rows: 4, lanes: LANES, gathered: table!(gathered; 1 2 3 4) };
+static PORTABLE: Tiles =
+    Tiles { rows: 4, adjacent: 4, lanes: LANES, gathered: table!(gathered; 1 2 3 4), scattered: table!(scattered; 1 2 3 4) };
 
 impl Tiles {
     pub fn of(isa: Isa) -> &'static Tiles {
@@ -108,6 +131,25 @@ unsafe fn gathered<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
             b = b.wrapping_add(width);
         }
         rows = rows.wrapping_add(t.rows_step);
+    }
+    // SAFETY: as the caller vouches.
+    unsafe { store(&sums, width, t.to) };
+}
+
+/// # Safety
+/// `t` describes memory valid for MR rows and its columns at every term.
+unsafe fn scattered<const MR: usize, const NV: usize>(t: &Scattered<'_>) {
+    let width = NV * LANES;
+    let mut sums: Sums<MR> = [[0f32; 2 * LANES]; MR];
+    for term in t.terms {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: as the caller vouches.
+            let a = unsafe { *term.a.add(t.row + i) };
+            for (j, sum) in sums[..width].iter_mut().enumerate() {
+                // SAFETY: as the caller vouches.
+                *sum += a * unsafe { *t.b.add(term.b + j) };
+            }
+        }
     }
     // SAFETY: as the caller vouches.
     unsafe { store(&sums, width, t.to) };

@@ -7,6 +7,7 @@
 mod chains;
 mod depthwise;
 mod generic;
+mod gradient;
 mod indirect;
 mod lines;
 mod micro;
@@ -29,8 +30,9 @@ use crate::{Isa, Kernel};
 
 use depthwise::Depthwise;
 pub use generic::ConvGeneric;
+use gradient::Gradient;
 use indirect::Indirect;
-use patches::{InputDim, MAX_RANK, Patches, RowDim};
+use patches::{InputDim, MAX_SPATIAL, Patches, RowDim};
 pub use spec::{ConvDim, ConvSpec};
 use spec::{Groups, Phase, phases};
 
@@ -46,7 +48,7 @@ pub struct Conv {
 impl Conv {
     /// Plans a convolution; `None` for more than four spatial dimensions.
     pub fn new(spec: &ConvSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Conv> {
-        if spec.spatial.len() > MAX_RANK {
+        if spec.spatial.len() > MAX_SPATIAL {
             return None;
         }
         let whole = Phase::whole(spec);
@@ -63,12 +65,12 @@ const MIN_GROUPS: usize = 4;
 
 /// The kernel for groups of one feature whose inputs are adjacent.
 fn depthwise(whole: &Phase, epilogue: &Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Depthwise> {
-    let groups = whole.spec.groups();
+    let groups = whole.groups;
     if groups.features != 1 || groups.count < MIN_GROUPS || groups.lhs != 1 {
         return None;
     }
     let rows = rows(whole, false);
-    let patches = patches_of(&whole.spec, groups, &rows, isa);
+    let patches = patches(&whole.spec, groups, &rows, isa);
     let out = Strided::new(rows.iter().map(|r| (r.dim.extent, r.out)));
     Some(Depthwise::new(whole, patches, out, epilogue.clone(), isa))
 }
@@ -92,38 +94,42 @@ struct Row {
 }
 
 fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn Phased> {
-    let spec = &phase.spec;
-    let groups = spec.groups();
+    if Gradient::fits(phase) {
+        return Box::new(Gradient::new(phase, output(phase, &rows(phase, false)), epilogue, isa));
+    }
+    let (spec, groups) = (&phase.spec, phase.groups);
     let rows = rows(phase, epilogue.is_none());
-    let row = Strided::new(rows.iter().map(|r| (r.dim.extent, r.out)));
-    let feature = Strided::new([(groups.features, spec.out_feature)]);
-    let (rows_count, features) = (spec.positions(), groups.features);
-    let logical = Logical {
-        cols_of_batch: Some(features),
-        row: (phase.batch_rows * spec.batch != rows_count)
-            .then(|| (phase.first_row, Strided::new(rows.iter().map(|r| (r.dim.extent, r.logical))))),
-    };
-    let batch = Strided::new([(groups.count, groups.out)]);
+    let out = output(phase, &rows);
     let swap = epilogue.is_none() && spec.out_feature != 1 && rows.iter().any(|r| r.out == 1);
     if !swap && indirect(spec) {
-        let patches = patches_of(spec, groups, &rows, isa);
-        let out = Output { offset: phase.out, batch, row, col: feature, logical };
-        return Box::new(Indirect::new(phase, groups, patches, out, epilogue, isa));
+        return Box::new(Indirect::new(phase, patches(spec, groups, &rows, isa), out, epilogue, isa));
     }
-    let weights = weights(phase, groups, isa);
-    let patches = positions(spec, groups, &rows, isa);
-    // A weight gradient has many terms for few outputs: packing rhs ahead would only move a large operand twice.
-    let weights_mode = if spec.terms() > 2 * rows_count.max(8 * features) { Mode::Private } else { Mode::Shared };
-    let weights = Side { source: weights, operand: 1, mode: weights_mode };
-    let patches = Side { source: patches, operand: 0, mode: Mode::Private };
+    let (positions, features) = (spec.positions(), groups.features);
+    // Many terms for few outputs: packing rhs ahead would only move a large operand twice.
+    let weights_mode = if spec.terms() > 2 * positions.max(8 * features) { Mode::Private } else { Mode::Shared };
+    let weights = Side { source: weights(phase, groups, isa), operand: 1, mode: weights_mode };
+    let patches = Side { source: source(spec, groups, &rows, isa), operand: 0, mode: Mode::Private };
     let x = |m: usize, n: usize| Extents { batch: groups.count, m, n, k: spec.terms() };
     let micro = Micro::of(isa);
-    if swap {
-        let out = Output { offset: phase.out, batch, row: feature, col: row, logical };
-        Box::new(Driver::new(x(features, rows_count), micro, weights, patches, out, epilogue))
+    Box::new(if swap {
+        let out = Output { row: out.col, col: out.row, ..out };
+        Driver::new(x(features, positions), micro, weights, patches, out, epilogue)
     } else {
-        let out = Output { offset: phase.out, batch, row, col: feature, logical };
-        Box::new(Driver::new(x(rows_count, features), micro, patches, weights, out, epilogue))
+        Driver::new(x(positions, features), micro, patches, weights, out, epilogue)
+    })
+}
+
+/// Where the outputs of the rows go.
+fn output(phase: &Phase, rows: &[Row]) -> Output {
+    let (spec, groups) = (&phase.spec, phase.groups);
+    let all = phase.batch_rows * spec.batch == spec.positions();
+    let logical = Strided::new(rows.iter().map(|r| (r.dim.extent, r.logical)));
+    Output {
+        offset: phase.out,
+        batch: Strided::new([(groups.count, groups.out)]),
+        row: Strided::new(rows.iter().map(|r| (r.dim.extent, r.out))),
+        col: Strided::new([(groups.features, spec.out_feature)]),
+        logical: Logical { cols_of_batch: Some(groups.features), row: (!all).then_some((phase.first_row, logical)) },
     }
 }
 
@@ -173,27 +179,16 @@ fn weights(phase: &Phase, groups: Groups, isa: Isa) -> Box<dyn Source> {
 }
 
 /// The rows of the product: one per output position.
-fn positions(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn Source> {
+fn source(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn Source> {
     let plain = Strided::new(rows.iter().map(|r| (r.dim.extent, r.dim.offset)));
     if let (true, Some(row)) = (spec.spatial.iter().all(|d| d.is_pointwise()), plain.uniform()) {
         let batch = Strided::new([(groups.count, groups.lhs)]);
         return Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(spec.lhs_channel), simd: isa != Isa::Portable });
     }
-    Box::new(patches_of(spec, groups, rows, isa))
+    Box::new(patches(spec, groups, rows, isa))
 }
 
-fn patches_of(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
-    let positions: usize = spec.spatial.iter().map(|d| d.window).product();
-    let window = (0..positions)
-        .map(|mut w| {
-            let mut at = [0; MAX_RANK];
-            for (d, dim) in spec.spatial.iter().enumerate().rev() {
-                at[d] = (w % dim.window * dim.rhs_dilation) as isize;
-                w /= dim.window;
-            }
-            at
-        })
-        .collect();
+fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
     let bounded = spec.spatial.iter().all(|d| {
         let last = (d.output.max(1) - 1) * d.stride + (d.window.max(1) - 1) * d.rhs_dilation;
         d.pad_low <= 0 && d.lhs_dilation == 1 && (last as isize - d.pad_low) < d.input as isize
@@ -203,7 +198,7 @@ fn patches_of(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patche
         groups: Strided::new([(groups.count, groups.lhs)]),
         rows: rows.iter().map(|r| r.dim).collect(),
         input: spec.spatial.iter().map(input).collect(),
-        window,
+        window: spec.spatial.iter().map(|d| (d.window, d.rhs_dilation as isize)).collect(),
         channels: spec.channels,
         channel: spec.lhs_channel,
         bounded,

@@ -6,7 +6,9 @@ use crate::gemm::pack::{MAX_WIDTH, copy_short, pack_rows, zero_rest};
 use crate::gemm::source::{Rows, Source, Strided};
 
 /// Spatial dimensions a convolution can have.
-pub(super) const MAX_RANK: usize = 4;
+pub(super) const MAX_SPATIAL: usize = 4;
+/// The same, with the channels as one more.
+pub(super) const MAX_RANK: usize = MAX_SPATIAL + 1;
 
 /// What stands for a row of padding.
 pub(super) static ZEROS: [f32; KC] = [0.0; KC];
@@ -37,8 +39,8 @@ pub(super) struct Patches {
     /// Outermost first.
     pub rows: Vec<RowDim>,
     pub input: Vec<InputDim>,
-    /// Offset of each window position in the dilated input.
-    pub window: Vec<[isize; MAX_RANK]>,
+    /// Extent of the window and distance between its elements in the dilated input, per spatial dimension.
+    pub window: Vec<(usize, isize)>,
     pub channels: usize,
     pub channel: isize,
     /// No patch reaches into padding.
@@ -54,6 +56,16 @@ pub(super) struct Start {
 }
 
 impl Patches {
+    /// Offset of a window position in the dilated input.
+    pub fn window(&self, mut position: usize) -> [isize; MAX_RANK] {
+        let mut at = [0; MAX_RANK];
+        for (at, &(extent, step)) in at.iter_mut().zip(&self.window).rev() {
+            *at = (position % extent) as isize * step;
+            position /= extent;
+        }
+        at
+    }
+
     /// The starts of consecutive rows.
     pub fn starts(&self, rows: Rows, starts: &mut [Start; MAX_WIDTH]) {
         let mut index = [0usize; MAX_RANK + 1];
@@ -116,10 +128,10 @@ impl Source for Patches {
         while done < k {
             let (position, channel) = ((k0 + done) / self.channels, (k0 + done) % self.channels);
             let len = (self.channels - channel).min(k - done);
-            let window = &self.window[position];
+            let window = self.window(position);
             for (from, start) in from.iter_mut().zip(&starts) {
                 *from = self
-                    .element(start, window)
+                    .element(start, &window)
                     .map_or(std::ptr::null(), |offset| base.wrapping_offset(offset + channel as isize * self.channel));
             }
             let dst = dst.wrapping_add(done * rows.width);

@@ -101,6 +101,26 @@ pub(super) struct Groups {
 }
 
 impl ConvSpec {
+    /// Whether sums run over channels outside and window positions inside, as they lie in memory where the window is that of a
+    /// weight gradient. It decides the order of terms, so it looks at extents only.
+    fn has_large_window(&self) -> bool {
+        let of = |pick: fn(&ConvDim) -> usize| self.spatial.iter().map(pick).product::<usize>();
+        of(|d| d.window) > of(|d| d.output)
+    }
+
+    /// The same convolution with its channels as the outermost spatial dimension.
+    fn with_channels_outside(&self) -> ConvSpec {
+        let outer = ConvDim {
+            input: self.channels,
+            lhs: self.lhs_channel,
+            window: self.channels,
+            rhs: self.rhs_channel,
+            ..ConvDim::UNIT
+        };
+        let spatial = std::iter::once(outer).chain(self.spatial.iter().copied()).collect();
+        ConvSpec { channels: 1, lhs_channel: 0, rhs_channel: 0, spatial, ..self.clone() }
+    }
+
     pub(super) fn groups(&self) -> Groups {
         let count = self.feature_groups * self.batch_groups;
         let features = self.features / count;
@@ -125,6 +145,7 @@ impl ConvSpec {
 #[derive(Clone, Debug)]
 pub(super) struct Phase {
     pub spec: ConvSpec,
+    pub groups: Groups,
     pub rhs: isize,
     pub out: isize,
     /// Logical index of the first row and the logical stride of each spatial dimension (rows are row-major (batch, space)).
@@ -137,12 +158,14 @@ pub(super) struct Phase {
 impl Phase {
     /// All outputs at once.
     pub fn whole(spec: &ConvSpec) -> Phase {
+        let groups = spec.groups();
+        let spec = if spec.has_large_window() { &spec.with_channels_outside() } else { spec };
         let mut row_strides = vec![1; spec.spatial.len()];
         for d in (1..spec.spatial.len()).rev() {
             row_strides[d - 1] = row_strides[d] * spec.spatial[d].output as isize;
         }
         let batch_rows = spec.spatial.iter().map(|d| d.output).product();
-        let mut whole = Phase { spec: spec.clone(), rhs: 0, out: 0, first_row: 0, row_strides, batch_rows };
+        let mut whole = Phase { spec: spec.clone(), groups, rhs: 0, out: 0, first_row: 0, row_strides, batch_rows };
         for dim in whole.spec.spatial.iter_mut().filter(|d| d.reverse) {
             whole.rhs += dim.window.saturating_sub(1) as isize * dim.rhs;
             dim.rhs = -dim.rhs;

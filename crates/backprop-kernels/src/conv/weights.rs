@@ -2,7 +2,7 @@
 //! position, channel).
 
 use super::micro::Tiles;
-use super::spec::{Groups, Phase};
+use super::spec::Phase;
 use crate::gemm::KC;
 use crate::gemm::pack::{MAX_WIDTH, copy_short, pack_rows, zero_rest};
 use crate::gemm::source::Strided;
@@ -29,8 +29,8 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    pub fn new(phase: &Phase, groups: Groups, tiles: &'static Tiles) -> Weights {
-        let spec = &phase.spec;
+    pub fn new(phase: &Phase, tiles: &'static Tiles) -> Weights {
+        let (spec, groups) = (&phase.spec, phase.groups);
         let starts = Strided::new(spec.spatial.iter().map(|d| (d.window, d.rhs)));
         let positions: usize = spec.spatial.iter().map(|d| d.window).product();
         let window: Vec<isize> = (0..positions).map(|w| starts.offset(w)).collect();
