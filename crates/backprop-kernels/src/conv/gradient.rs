@@ -17,12 +17,16 @@ use crate::gemm::parts::Phased;
 use crate::gemm::plan::{Extents, SMALL};
 use crate::gemm::{Epilogue, KC, round64};
 
-/// Columns of a block at most.
-const COLS: usize = 128;
-/// Rows of a band at most: two or more tiles for every instruction set.
-const BAND: usize = 28;
-/// Multiply-adds of a task: about 60 µs.
-const TASK: usize = 8 << 20;
+/// Rows of a tap and columns of a block at most.
+const BAND: usize = 64;
+const COLS: usize = 64;
+/// Blocks that are enough for two threads, and multiply-adds that are few enough for any number.
+const UNITS: usize = 32;
+const TASK: usize = 3 << 20;
+
+/// Tiles that pay for a copy of a panel, and columns of a row from which on a copy does not pay.
+const MANY_USES: usize = 9;
+const FAR_COLS: usize = 256;
 
 /// One spatial dimension: its terms (positions of the window) and its taps (positions of the output).
 #[derive(Clone, Copy)]
@@ -65,15 +69,28 @@ pub(super) struct Gradient {
     tiles: &'static Tiles,
     band: usize,
     cols: usize,
+    /// Columns are read where they lie.
+    direct: bool,
     units_per_task: usize,
 }
 
 /// A run of terms along the innermost dimension.
+#[derive(Clone, Copy, Default)]
 struct Run {
-    /// Its first term, within the chunk.
+    /// Its first term within the chunk and within the innermost dimension.
     first: usize,
-    index: [usize; MAX_RANK],
+    start: usize,
     len: usize,
+    /// Offset of its first term in rhs.
+    rhs: isize,
+    /// Positions of the input for tap 0, in the outer dimensions.
+    outer: [isize; MAX_RANK],
+}
+
+/// The runs of one chunk.
+struct Runs {
+    all: [Run; KC],
+    count: usize,
 }
 
 impl Gradient {
@@ -103,13 +120,13 @@ impl Gradient {
             rhs: d.rhs,
         });
         let x = Extents { batch: groups.count, m: spec.positions(), n: groups.features, k: spec.terms() };
-        let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1)).max(1);
-        let cols = even(x.n, COLS).next_multiple_of(tiles.cols());
         let taps: usize = spec.spatial.iter().map(|d| d.output).product();
-        let area = TASK / x.k.div_ceil(x.splits()).max(1);
-        let band = even(spec.batch, (area / (cols * taps).max(1)).max(BAND));
+        let (band, cols) = block(x, spec.batch, tiles);
+        // Copied columns stay in the first-level cache, which pays where many tiles use them; far apart they are better left.
+        let uses = band.div_ceil(tiles.adjacent) * taps;
+        let direct = x.n % tiles.lanes == 0 && (uses < MANY_USES || x.n <= tiles.cols() || x.n >= FAR_COLS);
         let unit = band * taps * cols * x.k.div_ceil(x.splits());
-        let units_per_task = if x.multiply_adds() <= SMALL { usize::MAX } else { (TASK / 8 / unit.max(1)).max(1) };
+        let units_per_task = if x.multiply_adds() <= SMALL { usize::MAX } else { (TASK / 4 / unit.max(1)).max(1) };
         Gradient {
             x,
             dims: dims.collect(),
@@ -122,6 +139,7 @@ impl Gradient {
             tiles,
             band,
             cols,
+            direct,
             units_per_task,
         }
     }
@@ -146,34 +164,37 @@ impl Gradient {
         if self.finish.in_place().is_some() || self.x.splits() > 1 { 0 } else { round64(4 * self.band * self.taps * self.cols) }
     }
 
-    /// Calls `each` for the runs of a chunk.
-    fn runs(&self, chunk: usize, mut each: impl FnMut(Run)) {
+    /// Finds the runs of a chunk.
+    fn runs(&self, chunk: usize, runs: &mut Runs) {
         let (begin, end) = (chunk * KC, self.x.k.min((chunk + 1) * KC));
-        let inner = self.dims.last().map_or(1, |d| d.terms);
+        runs.count = 0;
+        let Some((inner, outer)) = self.dims.split_last() else { return };
         let mut term = begin;
         while term < end {
-            let mut index = [0; MAX_RANK];
-            let mut rest = term;
-            for (index, dim) in index.iter_mut().zip(&self.dims).rev() {
-                *index = rest % dim.terms;
+            let start = term % inner.terms;
+            let len = (inner.terms - start).min(end - term);
+            let mut run = Run { first: term - begin, start, len, rhs: start as isize * inner.rhs, ..Run::default() };
+            let mut rest = term / inner.terms;
+            for (at, dim) in run.outer.iter_mut().zip(outer).rev() {
+                let index = (rest % dim.terms) as isize;
                 rest /= dim.terms;
+                *at = dim.origin + index * dim.term_step;
+                run.rhs += index * dim.rhs;
             }
-            let len = (inner - term % inner).min(end - term);
-            each(Run { first: term - begin, index, len });
+            runs.all[runs.count] = run;
+            runs.count += 1;
             term += len;
         }
     }
 
-    /// Copies the columns of a chunk into panels; where each panel starts follows from the widths of those before it.
+    /// Copies the columns of a chunk into panels.
     ///
     /// # Safety
     /// As [`Phased::run`]; `to` has room for the panels.
-    unsafe fn pack(&self, chunk: usize, area: Area, rhs: *const f32, to: *mut f32) {
-        let rhs = rhs.wrapping_offset(self.rhs + area.batch as isize * self.rhs_group + area.col0 as isize);
+    unsafe fn pack(&self, runs: &Runs, area: Area, rhs: *const f32, to: *mut f32) {
         let step = self.dims.last().map_or(0, |d| d.rhs);
-        self.runs(chunk, |run| {
-            let offset: isize = self.dims.iter().zip(run.index).map(|(dim, i)| i as isize * dim.rhs).sum();
-            let from = rhs.wrapping_offset(offset);
+        for run in &runs.all[..runs.count] {
+            let from = rhs.wrapping_offset(run.rhs);
             for (col, count, width) in self.tiles.panels(area.cols) {
                 let to = to.wrapping_add(col * self.depth() + run.first * width);
                 for i in 0..run.len {
@@ -185,47 +206,51 @@ impl Gradient {
                     }
                 }
             }
-        });
+        }
     }
 
-    /// The terms of a chunk that meet the input at a tap; returns their number.
-    fn terms(&self, chunk: usize, tap: usize, lhs: *const f32, width: usize, terms: &mut [Term; KC]) -> usize {
-        let (mut taps, mut rest) = ([0; MAX_RANK], tap);
-        for (tap, dim) in taps.iter_mut().zip(&self.dims).rev() {
-            *tap = rest % dim.taps;
-            rest /= dim.taps;
-        }
-        let mut count = 0;
+    /// The terms of a chunk that meet the input at a tap, with their columns `width` apart; returns their number.
+    fn terms(&self, runs: &Runs, tap: usize, lhs: *const f32, width: usize, terms: &mut [Term; KC]) -> usize {
         let Some((inner, outer)) = self.dims.split_last() else { return 0 };
-        let at = outer.len();
-        let valid = inner.valid(taps[at]);
-        self.runs(chunk, |run| {
-            let mut offset = 0;
-            for ((dim, i), tap) in outer.iter().zip(run.index).zip(taps) {
-                let position = dim.origin + tap as isize * dim.tap_step + i as isize * dim.term_step;
+        let (at, mut rest) = (tap % inner.taps, tap / inner.taps);
+        let (mut shift, mut taps) = (at as isize * inner.tap_step * inner.lhs, [0; MAX_RANK]);
+        for (tap, dim) in taps.iter_mut().zip(outer).rev() {
+            *tap = (rest % dim.taps) as isize * dim.tap_step;
+            rest /= dim.taps;
+            shift += *tap * dim.lhs;
+        }
+        let valid = inner.valid(at);
+        let mut count = 0;
+        'runs: for run in &runs.all[..runs.count] {
+            let mut offset = shift;
+            for ((dim, at), tap) in outer.iter().zip(run.outer).zip(taps) {
                 // A negative position is huge as an unsigned number.
-                if position as usize >= dim.input {
-                    return;
+                if (at + tap) as usize >= dim.input {
+                    continue 'runs;
                 }
-                offset += position * dim.lhs;
+                offset += at * dim.lhs;
             }
-            let (low, end) = (valid.start.max(run.index[at]), valid.end.min(run.index[at] + run.len));
-            let position = inner.origin + taps[at] as isize * inner.tap_step + low as isize * inner.term_step;
-            let first = lhs.wrapping_offset(offset + position * inner.lhs);
-            let b = run.first + low - run.index[at].min(low);
+            let (low, end) = (valid.start.max(run.start), valid.end.min(run.start + run.len));
             let len = end.saturating_sub(low);
+            let step = inner.term_step * inner.lhs;
+            let first = lhs.wrapping_offset(offset + inner.origin * inner.lhs + low as isize * step);
+            let skipped = low - run.start;
+            let (b, b_step) = if self.direct {
+                (run.rhs + skipped as isize * inner.rhs, inner.rhs)
+            } else {
+                (((run.first + skipped) * width) as isize, width as isize)
+            };
             for (i, term) in terms[count..count + len].iter_mut().enumerate() {
-                let a = first.wrapping_offset(i as isize * inner.term_step * inner.lhs);
-                *term = Term { a, b: (b + i) * width };
+                *term = Term { a: first.wrapping_offset(i as isize * step), b: b + i as isize * b_step };
             }
             count += len;
-        });
+        }
         count
     }
 
     /// # Safety
     /// As [`Phased::run`].
-    unsafe fn compute(&self, unit: usize, terms: &mut [Term; KC], memory: Memory<'_>) {
+    unsafe fn compute(&self, unit: usize, (runs, terms): (&mut Runs, &mut [Term; KC]), memory: Memory<'_>) {
         let (col_blocks, splits) = (self.x.n.div_ceil(self.cols), self.x.splits());
         let (band, rest) = (unit % self.bands(), unit / self.bands());
         let (col_block, rest) = (rest % col_blocks, rest / col_blocks);
@@ -239,13 +264,19 @@ impl Gradient {
         let lhs = memory.operands[0].cast::<f32>().cast_const().wrapping_offset(batch as isize * self.lhs_group);
         let chunks = self.x.chunks();
         let first = split * chunks / splits;
+        let rhs = memory.operands[1].cast::<f32>().cast_const();
+        let rhs = rhs.wrapping_offset(self.rhs + batch as isize * self.rhs_group + col0 as isize);
         for chunk in first..(split + 1) * chunks / splits {
-            // SAFETY: the scratch has room for the panels of a chunk.
-            unsafe { self.pack(chunk, area, memory.operands[1].cast(), panels) };
+            self.runs(chunk, runs);
+            if !self.direct {
+                // SAFETY: the scratch has room for the panels of a chunk.
+                unsafe { self.pack(runs, area, rhs, panels) };
+            }
+            let b = if self.direct { rhs } else { panels };
             for tap in 0..self.taps {
                 let to = to.wrapping_offset(tap as isize * ld);
                 // SAFETY: the rows of this tap are every `taps`th of the area.
-                unsafe { self.multiply(chunk, tap, row..row + height, cols, (lhs, panels), (to, ld), chunk > first, terms) };
+                unsafe { self.multiply(runs, tap, row..row + height, cols, (lhs, b), (to, ld), chunk > first, terms) };
             }
         }
         if splits == 1 && self.finish.in_place().is_none() {
@@ -262,11 +293,11 @@ impl Gradient {
     #[expect(clippy::too_many_arguments, reason = "the block, its operands and its destination")]
     unsafe fn multiply(
         &self,
-        chunk: usize,
+        runs: &Runs,
         tap: usize,
         rows: Range<usize>,
         cols: usize,
-        (lhs, panels): (*const f32, *const f32),
+        (lhs, b): (*const f32, *const f32),
         (to, ld): (*mut f32, isize),
         add: bool,
         terms: &mut [Term; KC],
@@ -274,9 +305,10 @@ impl Gradient {
         let mut known = (0, 0);
         for (col, count, width) in self.tiles.panels(cols) {
             if known.0 != width {
-                known = (width, self.terms(chunk, tap, lhs, width, terms));
+                known = (width, self.terms(runs, tap, lhs, width, terms));
             }
-            let (b, c_row) = (panels.wrapping_add(col * self.depth()), ld * self.taps as isize);
+            let b = b.wrapping_add(if self.direct { col } else { col * self.depth() });
+            let c_row = ld * self.taps as isize;
             for (row, height) in Tiles::bands(rows.len(), self.tiles.adjacent) {
                 let c = to.wrapping_offset(row as isize * c_row).wrapping_add(col);
                 let to = Target { cols: count, c, c_row, add };
@@ -299,6 +331,25 @@ impl Gradient {
             return (self.finish.output(area.batch, memory.operands).wrapping_offset(offset), stride);
         }
         (memory.scratch.wrapping_add(self.panels_bytes()).cast(), self.cols as isize)
+    }
+}
+
+/// Rows of a tap and columns of a block: halved until there are enough blocks, the columns first, whose copies are dearer.
+fn block(x: Extents, rows: usize, tiles: &Tiles) -> (usize, usize) {
+    let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1)).max(1);
+    let (mut band, mut cols) = (BAND, COLS);
+    loop {
+        let units = x.batch * x.splits() * rows.div_ceil(band) * x.n.div_ceil(cols);
+        if units >= UNITS || x.multiply_adds() / units.max(1) <= TASK {
+            return (even(rows, band), even(x.n, cols).next_multiple_of(tiles.cols()));
+        }
+        if cols > tiles.cols() {
+            cols /= 2;
+        } else if band > 14 {
+            band /= 2;
+        } else {
+            return (even(rows, band), even(x.n, cols).next_multiple_of(tiles.cols()));
+        }
     }
 }
 
@@ -326,10 +377,11 @@ impl Phased for Gradient {
             return unsafe { self.finish.combine(task, memory.workspace.cast(), memory.operands, memory.scratch) };
         }
         let mut terms = [Term { a: std::ptr::null(), b: 0 }; KC];
+        let mut runs = Runs { all: [Run::default(); KC], count: 0 };
         let first = task.saturating_mul(self.units_per_task);
         for unit in first..self.units().min(first.saturating_add(self.units_per_task)) {
             // SAFETY: as the caller vouches.
-            unsafe { self.compute(unit, &mut terms, memory) };
+            unsafe { self.compute(unit, (&mut runs, &mut terms), memory) };
         }
     }
 }

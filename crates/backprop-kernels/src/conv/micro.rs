@@ -23,7 +23,7 @@ pub(super) struct Gathered<'a> {
 pub(super) struct Term {
     pub a: *const f32,
     /// Offset in elements of the columns.
-    pub b: usize,
+    pub b: isize,
 }
 
 /// Arguments of a tile whose rows are adjacent and whose terms lie anywhere.
@@ -147,7 +147,7 @@ unsafe fn scattered<const MR: usize, const NV: usize>(t: &Scattered<'_>) {
             let a = unsafe { *term.a.add(t.row + i) };
             for (j, sum) in sums[..width].iter_mut().enumerate() {
                 // SAFETY: as the caller vouches.
-                *sum += a * unsafe { *t.b.add(term.b + j) };
+                *sum += a * unsafe { *t.b.offset(term.b).add(j) };
             }
         }
     }

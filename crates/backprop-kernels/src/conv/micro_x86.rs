@@ -141,7 +141,7 @@ unsafe fn scattered_avx512<const MR: usize, const NV: usize>(t: &Scattered<'_>) 
         let a = term.a.wrapping_add(t.row);
         // SAFETY: as the caller vouches.
         unsafe {
-            let b = vectors_avx512!(t.b.add(term.b));
+            let b = vectors_avx512!(t.b.offset(term.b));
             for (i, acc) in acc.iter_mut().enumerate() {
                 let x = _mm512_set1_ps(*a.add(i));
                 for (acc, b) in acc.iter_mut().zip(b) {
@@ -191,7 +191,7 @@ unsafe fn scattered_avx2<const MR: usize, const NV: usize>(t: &Scattered<'_>) {
         let a = term.a.wrapping_add(t.row);
         // SAFETY: as the caller vouches.
         unsafe {
-            let b = vectors_avx2!(t.b.add(term.b));
+            let b = vectors_avx2!(t.b.offset(term.b));
             for (i, acc) in acc.iter_mut().enumerate() {
                 let x = _mm256_broadcast_ss(&*a.add(i));
                 for (acc, b) in acc.iter_mut().zip(b) {
