@@ -2,127 +2,356 @@
 
 use crate::Isa;
 
-/// Output positions that share a load of the weights.
-pub(super) const QUAD: usize = 4;
-
-/// What stands for padding, whatever the group: as long as the longest vector.
-pub(super) static ZEROS: [f32; 16] = [0.0; 16];
-
-/// A run of terms of one window position.
+/// An element of the window (or of the output, for weight gradients) at some positions.
 #[derive(Clone, Copy)]
-pub(super) struct Segment {
-    /// The input of each position, and what of a lane's offset counts: nothing for padding.
-    pub lhs: [(*const f32, usize); QUAD],
-    pub rhs: *const f32,
-    pub terms: usize,
+pub(super) struct Tap {
+    /// Offset of the input from that of the first tap.
+    pub x: isize,
+    /// Offset of the weights, or of the sums.
+    pub w: isize,
+    /// Number among all taps.
+    pub index: usize,
 }
 
-/// The chains of one chunk for some positions and groups.
-pub(super) struct Quad<'a> {
-    pub segments: &'a [Segment],
-    /// Distances between terms.
-    pub lhs_step: isize,
-    pub rhs_step: isize,
+/// Sums over taps for adjacent positions.
+pub(super) struct Spread<'a> {
+    pub taps: &'a [Tap],
+    pub x: *const f32,
+    /// Distance between positions in the input.
+    pub x_step: isize,
+    pub w: *const f32,
+    pub to: *mut f32,
+    /// Distance between positions in the output.
+    pub to_step: isize,
     /// Groups.
     pub lanes: usize,
-    pub to: [*mut f32; QUAD],
-    /// Positions that exist.
-    pub rows: usize,
     /// Adds to the destination instead of overwriting it.
     pub add: bool,
 }
 
-pub(super) type ChainsFn = unsafe fn(&Quad<'_>);
+/// Sums over positions for some taps; the chains go on from the sums so far.
+pub(super) struct Collect<'a> {
+    pub taps: &'a [Tap],
+    pub x: *const f32,
+    pub x_step: isize,
+    pub y: *const f32,
+    /// Distance between positions in y.
+    pub y_step: isize,
+    pub positions: usize,
+    pub sums: *mut f32,
+    /// Groups.
+    pub lanes: usize,
+}
 
-pub(super) fn chains_for(isa: Isa) -> ChainsFn {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => x86::avx512,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => x86::avx2,
-        _ => portable,
+type SpreadFn = unsafe fn(&Spread<'_>);
+type CollectFn = unsafe fn(&Collect<'_>);
+
+/// The loops of one instruction set: for pairs of whole vectors (0), and for any number of groups (1).
+pub(super) struct Chains {
+    /// Groups of a pair of vectors.
+    pub pair: usize,
+    /// `[positions − 1]`.
+    pub spread: [&'static [SpreadFn]; 2],
+    /// `[taps − 1]`.
+    pub collect: [&'static [CollectFn]; 2],
+}
+
+impl Chains {
+    pub fn of(isa: Isa) -> &'static Chains {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &x86::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &x86::AVX2,
+            _ => &PORTABLE,
+        }
+    }
+
+    /// Runs for `positions` positions: whole pairs of vectors first, then the rest of the groups.
+    ///
+    /// # Safety
+    /// The addresses are valid for their positions, taps and groups; the processor has the instructions.
+    pub unsafe fn spread(&self, mut t: Spread<'_>, positions: usize) {
+        let whole = t.lanes / self.pair * self.pair;
+        let parts = [(0, whole), (whole, t.lanes - whole)];
+        let (x, w, to) = (t.x, t.w, t.to);
+        for (part, (first, lanes)) in parts.into_iter().enumerate().filter(|(_, part)| part.1 > 0) {
+            t.lanes = lanes;
+            t.w = w.wrapping_add(first);
+            for (at, count) in bands(positions, self.spread[part].len()) {
+                t.x = x.wrapping_offset(at as isize * t.x_step).wrapping_add(first);
+                t.to = to.wrapping_offset(at as isize * t.to_step).wrapping_add(first);
+                // SAFETY: as the caller vouches.
+                unsafe { self.spread[part][count - 1](&t) };
+            }
+        }
+    }
+
+    /// Likewise for all taps.
+    ///
+    /// # Safety
+    /// As [`spread`](Self::spread).
+    pub unsafe fn collect(&self, mut t: Collect<'_>) {
+        let whole = t.lanes / self.pair * self.pair;
+        let parts = [(0, whole), (whole, t.lanes - whole)];
+        let (x, y, sums, taps) = (t.x, t.y, t.sums, t.taps);
+        for (part, (first, lanes)) in parts.into_iter().enumerate().filter(|(_, part)| part.1 > 0) {
+            t.lanes = lanes;
+            (t.x, t.y, t.sums) = (x.wrapping_add(first), y.wrapping_add(first), sums.wrapping_add(first));
+            for (at, count) in bands(taps.len(), self.collect[part].len()) {
+                t.taps = &taps[at..at + count];
+                // SAFETY: as the caller vouches.
+                unsafe { self.collect[part][count - 1](&t) };
+            }
+        }
     }
 }
 
-/// Declares the loops for one vector type; `$load` and `$store` touch at most `count` lanes.
+/// (first, count) of parts of at most `most`, as even as possible.
+pub(super) fn bands(all: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let bands = all.div_ceil(most);
+    let (base, longer) = (all / bands.max(1), all % bands.max(1));
+    (0..bands).map(move |i| (i * base + i.min(longer), base + usize::from(i < longer)))
+}
+
+/// Declares the loops for one vector type. With V = 2 vectors are whole; `$some_load` and `$some_store` touch `count` lanes.
 macro_rules! chains {
-    ($(#[$features:meta])? $name:ident, $width:literal, $zero:expr, $load:expr, $madd:expr, $add:expr, $store:expr) => {
+    (
+        $(#[$features:meta])? $spread:ident $collect:ident $width:literal $zero:expr,
+        $load:ident $some_load:ident $madd:ident $add:ident $store:ident $some_store:ident
+    ) => {
         /// # Safety
-        /// The segments' addresses are valid for their terms and lanes, the destinations for their lanes; the processor has
-        /// the instructions.
+        /// The addresses are valid for P positions, the taps and the groups; the processor has the instructions.
         $(#[$features])?
-        pub(super) unsafe fn $name(quad: &Quad<'_>) {
-            for lane in (0..quad.lanes).step_by($width) {
-                let count = quad.lanes - lane;
-                let mut chains = [$zero; QUAD];
-                for segment in quad.segments {
-                    for term in 0..segment.terms as isize {
-                        let offset = (term * quad.lhs_step) as usize;
-                        // SAFETY: as the caller vouches; padding reads the zeros, whatever the offset.
-                        unsafe {
-                            let weight = $load(segment.rhs.wrapping_offset(term * quad.rhs_step).wrapping_add(lane), count);
-                            for (chain, (lhs, mask)) in chains.iter_mut().zip(segment.lhs) {
-                                let x = $load(lhs.wrapping_add(offset.wrapping_add(lane) & mask), count);
-                                *chain = $madd(x, weight, *chain);
+        pub(super) unsafe fn $spread<const P: usize, const V: usize>(t: &Spread<'_>) {
+            for lane in (0..t.lanes).step_by(V * $width) {
+                let count = t.lanes - lane;
+                let mut acc = [[$zero; V]; P];
+                for tap in t.taps {
+                    let x = t.x.wrapping_offset(tap.x).wrapping_add(lane);
+                    let w = t.w.wrapping_offset(tap.w).wrapping_add(lane);
+                    // SAFETY: as the caller vouches.
+                    unsafe {
+                        let mut weights = [$zero; V];
+                        for (v, weight) in weights.iter_mut().enumerate() {
+                            *weight = if V == 2 { $load!(w.add(v * $width)) } else { $some_load!(w, count) };
+                        }
+                        for (p, acc) in acc.iter_mut().enumerate() {
+                            let x = x.wrapping_offset(p as isize * t.x_step);
+                            for (v, acc) in acc.iter_mut().enumerate() {
+                                let x = if V == 2 { $load!(x.add(v * $width)) } else { $some_load!(x, count) };
+                                *acc = $madd!(x, weights[v], *acc);
                             }
                         }
                     }
                 }
-                for (chain, to) in chains.into_iter().zip(quad.to).take(quad.rows) {
-                    let to = to.wrapping_add(lane);
-                    // SAFETY: `count` lanes of this row exist.
-                    unsafe { $store(to, if quad.add { $add($load(to, count), chain) } else { chain }, count) };
+                for (p, acc) in acc.into_iter().enumerate() {
+                    for (v, acc) in acc.into_iter().enumerate() {
+                        let to = t.to.wrapping_offset(p as isize * t.to_step).wrapping_add(lane + v * $width);
+                        // SAFETY: as the caller vouches.
+                        unsafe {
+                            if V == 2 {
+                                $store!(to, if t.add { $add!($load!(to), acc) } else { acc });
+                            } else {
+                                $some_store!(to, if t.add { $add!($some_load!(to, count), acc) } else { acc }, count);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+
+        /// # Safety
+        /// The addresses are valid for the positions, T taps and the groups; the processor has the instructions.
+        $(#[$features])?
+        pub(super) unsafe fn $collect<const T: usize, const V: usize>(t: &Collect<'_>) {
+            for lane in (0..t.lanes).step_by(V * $width) {
+                let count = t.lanes - lane;
+                let mut acc = [[$zero; V]; T];
+                let mut from = [std::ptr::null::<f32>(); T];
+                for ((acc, from), tap) in acc.iter_mut().zip(&mut from).zip(t.taps) {
+                    *from = t.x.wrapping_offset(tap.x).wrapping_add(lane);
+                    let sums = t.sums.wrapping_offset(tap.w).wrapping_add(lane);
+                    for (v, acc) in acc.iter_mut().enumerate() {
+                        // SAFETY: as the caller vouches.
+                        *acc = unsafe { if V == 2 { $load!(sums.add(v * $width)) } else { $some_load!(sums, count) } };
+                    }
+                }
+                let (mut at, mut y) = (0, t.y.wrapping_add(lane));
+                for _ in 0..t.positions {
+                    // SAFETY: as the caller vouches.
+                    unsafe {
+                        let mut gradient = [$zero; V];
+                        for (v, gradient) in gradient.iter_mut().enumerate() {
+                            *gradient = if V == 2 { $load!(y.add(v * $width)) } else { $some_load!(y, count) };
+                        }
+                        for (acc, from) in acc.iter_mut().zip(from) {
+                            let x = from.wrapping_offset(at);
+                            for (v, acc) in acc.iter_mut().enumerate() {
+                                let x = if V == 2 { $load!(x.add(v * $width)) } else { $some_load!(x, count) };
+                                *acc = $madd!(x, gradient[v], *acc);
+                            }
+                        }
+                    }
+                    at += t.x_step;
+                    y = y.wrapping_offset(t.y_step);
+                }
+                for (acc, tap) in acc.into_iter().zip(t.taps) {
+                    let sums = t.sums.wrapping_offset(tap.w).wrapping_add(lane);
+                    for (v, acc) in acc.into_iter().enumerate() {
+                        // SAFETY: as the caller vouches.
+                        unsafe {
+                            if V == 2 { $store!(sums.add(v * $width), acc) } else { $some_store!(sums, acc, count) }
+                        }
+                    }
                 }
             }
         }
     };
 }
 
-chains!(
-    portable,
-    4,
-    [0f32; 4],
-    |from: *const f32, count: usize| -> [f32; 4] { std::array::from_fn(|l| if l < count { *from.add(l) } else { 0.0 }) },
-    |x: [f32; 4], y: [f32; 4], sum: [f32; 4]| -> [f32; 4] { std::array::from_fn(|l| sum[l] + x[l] * y[l]) },
-    |x: [f32; 4], y: [f32; 4]| -> [f32; 4] { std::array::from_fn(|l| x[l] + y[l]) },
-    |to: *mut f32, value: [f32; 4], count: usize| value.iter().take(count).enumerate().for_each(|(l, v)| *to.add(l) = *v)
-);
+/// The table of one `name::<n, vectors>` function.
+macro_rules! table {
+    ($name:ident; $($n:literal)*) => {
+        [&[$($name::<$n, 2>),*], &[$($name::<$n, 1>),*]]
+    };
+}
+
+static PORTABLE: Chains = Chains { pair: 8, spread: table!(spread_portable; 1 2), collect: table!(collect_portable; 1 2 3) };
+
+macro_rules! load4 {
+    ($from:expr) => {
+        $from.cast::<[f32; 4]>().read_unaligned()
+    };
+}
+macro_rules! some_load4 {
+    ($from:expr, $count:expr) => {{
+        let mut value = [0f32; 4];
+        for (l, value) in value.iter_mut().enumerate().take($count) {
+            *value = *$from.add(l);
+        }
+        value
+    }};
+}
+macro_rules! madd4 {
+    ($x:expr, $y:expr, $sum:expr) => {{
+        let (x, y, mut sum): ([f32; 4], [f32; 4], [f32; 4]) = ($x, $y, $sum);
+        sum.iter_mut().zip(x).zip(y).for_each(|((sum, x), y)| *sum += x * y);
+        sum
+    }};
+}
+macro_rules! add4 {
+    ($x:expr, $y:expr) => {{
+        let (mut x, y): ([f32; 4], [f32; 4]) = ($x, $y);
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+        x
+    }};
+}
+macro_rules! store4 {
+    ($to:expr, $value:expr) => {
+        $to.cast::<[f32; 4]>().write_unaligned($value)
+    };
+}
+macro_rules! some_store4 {
+    ($to:expr, $value:expr, $count:expr) => {
+        for (l, value) in $value.into_iter().enumerate().take($count) {
+            *$to.add(l) = value;
+        }
+    };
+}
+
+chains!(spread_portable collect_portable 4 [0f32; 4], load4 some_load4 madd4 add4 store4 some_store4);
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{QUAD, Quad};
+    use super::{Chains, Collect, Spread};
 
-    #[inline]
+    /// Positions: 12 accumulators and two vectors of weights. Taps: up to 18 accumulators, or 12, and two vectors of gradients.
+    pub(super) static AVX512: Chains =
+        Chains { pair: 32, spread: table!(spread_avx512; 1 2 3 4 5 6), collect: table!(collect_avx512; 1 2 3 4 5 6 7 8 9) };
+    pub(super) static AVX2: Chains =
+        Chains { pair: 16, spread: table!(spread_avx2; 1 2 3 4 5 6), collect: table!(collect_avx2; 1 2 3 4 5 6) };
+
     fn mask16(count: usize) -> __mmask16 {
         if count >= 16 { !0 } else { (1 << count) - 1 }
     }
 
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn mask8(count: usize) -> __m256i {
-        _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+    macro_rules! mask8 {
+        ($count:expr) => {
+            _mm256_cmpgt_epi32(_mm256_set1_epi32($count.min(8) as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+        };
+    }
+    macro_rules! load16 {
+        ($from:expr) => {
+            _mm512_loadu_ps($from)
+        };
+    }
+    macro_rules! some_load16 {
+        ($from:expr, $count:expr) => {
+            _mm512_maskz_loadu_ps(mask16($count), $from)
+        };
+    }
+    macro_rules! madd16 {
+        ($x:expr, $y:expr, $sum:expr) => {
+            _mm512_fmadd_ps($x, $y, $sum)
+        };
+    }
+    macro_rules! add16 {
+        ($x:expr, $y:expr) => {
+            _mm512_add_ps($x, $y)
+        };
+    }
+    macro_rules! store16 {
+        ($to:expr, $value:expr) => {
+            _mm512_storeu_ps($to, $value)
+        };
+    }
+    macro_rules! some_store16 {
+        ($to:expr, $value:expr, $count:expr) => {
+            _mm512_mask_storeu_ps($to, mask16($count), $value)
+        };
+    }
+    macro_rules! load8 {
+        ($from:expr) => {
+            _mm256_loadu_ps($from)
+        };
+    }
+    macro_rules! some_load8 {
+        ($from:expr, $count:expr) => {
+            _mm256_maskload_ps($from, mask8!($count))
+        };
+    }
+    macro_rules! madd8 {
+        ($x:expr, $y:expr, $sum:expr) => {
+            _mm256_fmadd_ps($x, $y, $sum)
+        };
+    }
+    macro_rules! add8 {
+        ($x:expr, $y:expr) => {
+            _mm256_add_ps($x, $y)
+        };
+    }
+    macro_rules! store8 {
+        ($to:expr, $value:expr) => {
+            _mm256_storeu_ps($to, $value)
+        };
+    }
+    macro_rules! some_store8 {
+        ($to:expr, $value:expr, $count:expr) => {
+            _mm256_maskstore_ps($to, mask8!($count), $value)
+        };
     }
 
     chains!(
         #[target_feature(enable = "avx512f")]
-        avx512,
-        16,
-        _mm512_setzero_ps(),
-        |from, count| _mm512_maskz_loadu_ps(mask16(count), from),
-        |x, y, sum| _mm512_fmadd_ps(x, y, sum),
-        |x, y| _mm512_add_ps(x, y),
-        |to, value, count| _mm512_mask_storeu_ps(to, mask16(count), value)
+        spread_avx512 collect_avx512 16 _mm512_setzero_ps(),
+        load16 some_load16 madd16 add16 store16 some_store16
     );
     chains!(
         #[target_feature(enable = "avx2,fma")]
-        avx2,
-        8,
-        _mm256_setzero_ps(),
-        |from, count| _mm256_maskload_ps(from, mask8(count)),
-        |x, y, sum| _mm256_fmadd_ps(x, y, sum),
-        |x, y| _mm256_add_ps(x, y),
-        |to, value, count| _mm256_maskstore_ps(to, mask8(count), value)
+        spread_avx2 collect_avx2 8 _mm256_setzero_ps(),
+        load8 some_load8 madd8 add8 store8 some_store8
     );
 }

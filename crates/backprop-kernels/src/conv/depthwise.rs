@@ -2,270 +2,219 @@
 
 use std::sync::Arc;
 
-use super::chains::{ChainsFn, QUAD, Quad, Segment, ZEROS, chains_for};
-use super::patches::{Patches, Start};
-use super::spec::{Groups, Phase};
-use crate::gemm::plan::Extents;
-use crate::gemm::source::{Rows, Strided};
+use super::chains::{Chains, Spread, Tap};
+use super::reach::{Axis, Reach};
+use super::spec::Phase;
+use crate::Isa;
+use crate::gemm::driver::Memory;
+use crate::gemm::finish::{Area, Finish, Output};
+use crate::gemm::parts::Phased;
+use crate::gemm::plan::{Extents, SMALL};
 use crate::gemm::{Epilogue, KC, round64};
-use crate::{Isa, Kernel};
 
-/// Groups of a task at most.
+/// Groups of a block at most.
 const COLS: usize = 256;
-/// Multiply-adds of a task; they run at the speed of loads, not of arithmetic.
-const TASK: usize = 1 << 18;
+/// Multiply-adds of a task: 10 to 30 µs.
+const TASK: usize = 1 << 20;
 
 /// A planned depthwise convolution.
 pub(super) struct Depthwise {
+    /// Rows are positions, columns are groups.
     x: Extents,
-    groups: Groups,
-    patches: Patches,
+    reach: Reach,
+    finish: Finish,
+    chains: &'static Chains,
     rhs: isize,
-    rhs_channel: isize,
-    /// Offset of each window position in rhs.
-    rhs_window: Strided,
-    /// Output offset of each row.
-    out: Strided,
-    rows_per_task: usize,
-    splits: usize,
-    epilogue: Option<Arc<dyn Epilogue>>,
-    chains: ChainsFn,
+    /// Weights as they lie: stride of the groups, and offset of every tap.
+    group: isize,
+    taps: Vec<isize>,
+    lines_per_task: usize,
+}
+
+/// The axes of the input: batches, then space. `taps_inside` says whether taps are the window's elements or the outputs.
+pub(super) fn axes(phase: &Phase, window_is_taps: bool) -> Vec<Axis> {
+    let spec = &phase.spec;
+    let batch = Axis {
+        input: spec.batch,
+        lhs: spec.lhs_batch,
+        origin: 0,
+        positions: spec.batch,
+        position_step: 1,
+        taps: 1,
+        tap_step: 1,
+        other: spec.out_batch,
+        weight: 0,
+    };
+    let space = spec.spatial.iter().map(|d| {
+        let outputs = (d.output, d.stride as isize, d.out);
+        let window = (d.window, d.rhs_dilation as isize, d.rhs);
+        let (positions, taps) = if window_is_taps { (outputs, window) } else { (window, outputs) };
+        Axis {
+            input: d.input,
+            lhs: d.lhs,
+            origin: -d.pad_low,
+            positions: positions.0,
+            position_step: positions.1,
+            taps: taps.0,
+            tap_step: taps.1,
+            other: positions.2,
+            weight: taps.2,
+        }
+    });
+    if window_is_taps { std::iter::once(batch).chain(space).collect() } else { space.collect() }
+}
+
+/// Makes the weights of axes those of taps that lie one after the other, `columns` elements each.
+pub(super) fn packed(axes: &mut [Axis], columns: usize) {
+    let mut stride = columns as isize;
+    for axis in axes.iter_mut().rev() {
+        axis.weight = stride;
+        stride *= axis.taps as isize;
+    }
 }
 
 impl Depthwise {
-    /// Plans a convolution whose groups have one feature each and adjacent inputs; `out` gives the rows' offsets.
-    pub fn new(phase: &Phase, patches: Patches, out: Strided, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Depthwise {
-        let spec = &phase.spec;
-        let groups = phase.groups;
-        let x = Extents { batch: groups.count, m: spec.positions(), n: 1, k: spec.terms() };
-        let splits = x.splits();
-        let unit = groups.count.min(COLS) * x.k.div_ceil(splits);
-        let rows_per_task = (TASK / unit.max(1)).max(1).next_multiple_of(QUAD).min(64);
-        Depthwise {
-            x,
-            groups,
-            patches,
-            rhs: phase.rhs,
-            rhs_channel: spec.rhs_channel,
-            rhs_window: Strided::new(spec.spatial.iter().map(|d| (d.window, d.rhs))),
-            out,
-            rows_per_task,
-            splits,
-            epilogue,
-            chains: chains_for(isa),
+    /// Plans a convolution whose groups have one feature and one channel each, with adjacent inputs; `None` where there
+    /// are too many taps.
+    pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Depthwise> {
+        let (spec, groups) = (&phase.spec, phase.groups);
+        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms() };
+        if x.splits() > 1 {
+            return None;
         }
+        let mut axes = axes(phase, true);
+        let offset = |mut tap: usize| {
+            let mut offset = 0;
+            for axis in axes.iter().rev() {
+                offset += (tap % axis.taps) as isize * axis.weight;
+                tap /= axis.taps;
+            }
+            offset
+        };
+        let taps = (0..x.k).map(offset).collect();
+        if groups.rhs != 1 {
+            packed(&mut axes, x.n);
+        }
+        let reach = Reach::new(axes)?;
+        let line = reach.inner.positions * x.n.min(COLS) * x.k;
+        Some(Depthwise {
+            x,
+            lines_per_task: if x.multiply_adds() <= SMALL / 2 && x.n <= COLS { usize::MAX } else { (TASK / line.max(1)).max(1) },
+            reach,
+            finish: Finish { x, out, epilogue, simd: isa != Isa::Portable },
+            chains: Chains::of(isa),
+            rhs: phase.rhs,
+            group: groups.rhs,
+            taps,
+        })
     }
 
     /// Whether the weights of adjacent groups must first be brought side by side.
     fn packs(&self) -> bool {
-        self.groups.rhs != 1
+        self.group != 1
     }
 
-    fn in_place(&self) -> bool {
-        self.epilogue.is_none() && self.splits == 1 && self.groups.out == 1
-    }
-
-    fn packed(&self) -> usize {
-        if self.packs() { round64(4 * self.x.k * self.groups.count) } else { 0 }
-    }
-
-    fn row_blocks(&self) -> usize {
-        self.x.m.div_ceil(self.rows_per_task)
+    fn is_small(&self) -> bool {
+        self.lines_per_task == usize::MAX
     }
 
     fn col_blocks(&self) -> usize {
-        self.groups.count.div_ceil(COLS)
-    }
-
-    fn phase(&self, stage: usize) -> usize {
-        stage + usize::from(!self.packs())
-    }
-
-    fn partial(&self, workspace: *mut u8, split: usize, row: usize) -> *mut f32 {
-        workspace.wrapping_add(self.packed()).cast::<f32>().wrapping_add((split * self.x.m + row) * self.groups.count)
-    }
-
-    /// # Safety
-    /// As [`Kernel::run`].
-    unsafe fn pack(&self, term: usize, operands: &[*mut u8], workspace: *mut u8) {
-        let from = operands[1].cast::<f32>().wrapping_offset(self.rhs_offset(term));
-        let to = workspace.cast::<f32>().wrapping_add(term * self.groups.count);
-        for g in 0..self.groups.count {
-            // SAFETY: the term and the group lie within the weights, and in the packed copy.
-            unsafe { *to.add(g) = *from.offset(g as isize * self.groups.rhs) };
-        }
-    }
-
-    fn rhs_offset(&self, term: usize) -> isize {
-        let channels = self.patches.channels;
-        self.rhs + self.rhs_window.offset(term / channels) + (term % channels) as isize * self.rhs_channel
-    }
-
-    /// # Safety
-    /// As [`Kernel::run`].
-    unsafe fn compute(&self, task: usize, operands: &[*mut u8], workspace: *mut u8, scratch: *mut u8) {
-        let (col_block, rest) = (task % self.col_blocks(), task / self.col_blocks());
-        let (row_block, split) = (rest % self.row_blocks(), rest / self.row_blocks());
-        let col0 = col_block * COLS;
-        let cols = (self.groups.count - col0).min(COLS);
-        let row0 = row_block * self.rows_per_task;
-        let rows = (self.x.m - row0).min(self.rows_per_task);
-        let chunks = self.x.chunks();
-        let tile: *mut f32 = scratch.cast();
-        let padding = Segment { lhs: [(ZEROS.as_ptr(), 0); QUAD], rhs: std::ptr::null(), terms: 0 };
-        let mut segments = [padding; KC];
-        for quad in (0..rows).step_by(QUAD) {
-            let count = (rows - quad).min(QUAD);
-            let to = std::array::from_fn(|i| {
-                let row = row0 + quad + i.min(count - 1);
-                if self.splits > 1 {
-                    self.partial(workspace, split, row).wrapping_add(col0)
-                } else if self.in_place() {
-                    operands[operands.len() - 1].cast::<f32>().wrapping_offset(self.out.offset(row) + col0 as isize)
-                } else {
-                    tile.wrapping_add((row - row0) * COLS)
-                }
-            });
-            let (first, last) = (split * chunks / self.splits, (split + 1) * chunks / self.splits);
-            // SAFETY: as the caller vouches; the destinations are this task's own.
-            unsafe { self.quad(row0 + quad, count, col0, cols, first..last, to, operands, workspace, &mut segments) };
-        }
-        if self.splits == 1 && !self.in_place() {
-            let scratch = scratch.wrapping_add(self.tile_bytes());
-            // SAFETY: the tile holds the finished rows.
-            unsafe { self.finish([row0, rows, col0, cols], tile, COLS, operands, scratch) };
-        }
-    }
-
-    /// All chunks of a split for at most [`QUAD`] rows.
-    ///
-    /// # Safety
-    /// As [`Kernel::run`]; `to` is valid for `cols` elements each.
-    #[expect(clippy::too_many_arguments, reason = "a rectangle of the output, a range of terms, and the memory")]
-    unsafe fn quad(
-        &self,
-        row0: usize,
-        rows: usize,
-        col0: usize,
-        cols: usize,
-        chunks: std::ops::Range<usize>,
-        to: [*mut f32; QUAD],
-        operands: &[*mut u8],
-        workspace: *mut u8,
-        segments: &mut [Segment; KC],
-    ) {
-        let lhs = operands[0].cast::<f32>().cast_const().wrapping_add(col0);
-        let mut starts = [Start::default(); crate::gemm::pack::MAX_WIDTH];
-        self.patches.starts(Rows { first: row0, count: rows, width: rows }, &mut starts);
-        let (channels, channel) = (self.patches.channels, self.patches.channel);
-        let first_chunk = chunks.start;
-        for chunk in chunks {
-            let (mut term, end) = (chunk * KC, self.x.k.min((chunk + 1) * KC));
-            let mut count = 0;
-            while term < end {
-                let (position, within) = (term / channels, term % channels);
-                let window = self.patches.window(position);
-                let segment = &mut segments[count];
-                segment.terms = (channels - within).min(end - term);
-                segment.rhs = if self.packs() {
-                    workspace.cast::<f32>().wrapping_add(term * self.groups.count + col0)
-                } else {
-                    operands[1].cast::<f32>().wrapping_offset(self.rhs_offset(term) + col0 as isize)
-                };
-                for (lhs_of_row, start) in segment.lhs.iter_mut().zip(&starts[..rows]) {
-                    *lhs_of_row = match self.patches.element(start, &window) {
-                        Some(offset) => (lhs.wrapping_offset(offset + within as isize * channel), usize::MAX),
-                        None => (ZEROS.as_ptr(), 0),
-                    };
-                }
-                term += segment.terms;
-                count += 1;
-            }
-            let rhs_step = if self.packs() { self.groups.count as isize } else { self.rhs_channel };
-            let add = chunk > first_chunk;
-            let quad = Quad { segments: &segments[..count], lhs_step: channel, rhs_step, lanes: cols, to, rows, add };
-            // SAFETY: every address is that of an element of an operand (or of the zeros, where no offset counts).
-            unsafe { (self.chains)(&quad) };
-        }
+        self.x.n.div_ceil(COLS)
     }
 
     fn tile_bytes(&self) -> usize {
-        if self.in_place() || self.splits > 1 { 0 } else { round64(4 * self.rows_per_task * COLS) }
+        if self.finish.in_place().is_some() { 0 } else { round64(4 * self.reach.inner.positions * self.x.n.min(COLS)) }
     }
 
-    /// Adds the parts of one row in a fixed tree and finishes it.
-    ///
     /// # Safety
-    /// As [`Kernel::run`].
-    unsafe fn combine(&self, row: usize, operands: &[*mut u8], workspace: *mut u8, scratch: *mut u8) {
-        let cols = self.groups.count;
-        let mut step = 1;
-        while step < self.splits {
-            for left in (0..self.splits - step).step_by(2 * step) {
-                let (to, from) = (self.partial(workspace, left, row), self.partial(workspace, left + step, row));
-                for c in 0..cols {
-                    // SAFETY: this row of both parts, this task's alone.
-                    unsafe { *to.add(c) += *from.add(c) };
-                }
+    /// As [`Phased::run`].
+    unsafe fn pack(&self, memory: Memory<'_>) {
+        let to = memory.workspace.cast::<f32>();
+        for (tap, offset) in self.taps.iter().enumerate() {
+            let from = memory.operands[1].cast::<f32>().wrapping_offset(self.rhs + offset);
+            for g in 0..self.x.n {
+                // SAFETY: the tap and the group lie within the weights, and in the packed copy.
+                unsafe { *to.add(tap * self.x.n + g) = *from.offset(g as isize * self.group) };
             }
-            step *= 2;
         }
-        // SAFETY: the first part now holds the finished row.
-        unsafe { self.finish([row, 1, 0, cols], self.partial(workspace, 0, row), cols, operands, scratch) };
     }
 
-    /// Hands finished `[row0, rows, col0, cols]` to the epilogue, or stores them.
+    /// One line of the output, for one block of groups.
     ///
     /// # Safety
-    /// As [`Kernel::run`]; `tile` holds them, its rows `ld` elements apart.
-    unsafe fn finish(&self, area: [usize; 4], tile: *const f32, ld: usize, operands: &[*mut u8], scratch: *mut u8) {
-        let [row0, rows, col0, cols] = area;
-        if let Some(epilogue) = &self.epilogue {
-            // SAFETY: as the caller vouches.
-            return unsafe { epilogue.apply(0, row0, rows, col0, cols, tile, ld, operands, scratch) };
-        }
-        for r in 0..rows {
-            let to = operands[operands.len() - 1].cast::<f32>().wrapping_offset(self.out.offset(row0 + r));
-            for c in 0..cols {
-                // SAFETY: a row and group of the output.
-                unsafe { *to.offset((col0 + c) as isize * self.groups.out) = *tile.add(r * ld + c) };
+    /// As [`Phased::run`].
+    unsafe fn line(&self, number: usize, col0: usize, memory: Memory<'_>) {
+        let (inner, cols) = (self.reach.inner, (self.x.n - col0).min(COLS));
+        let line = self.reach.line(number);
+        let row0 = number * inner.positions;
+        let (to, to_step) = match self.finish.in_place() {
+            Some(row) => (self.finish.output(0, memory.operands).wrapping_offset(row0 as isize * row + col0 as isize), row),
+            None => (memory.scratch.cast::<f32>(), cols as isize),
+        };
+        let x = memory.operands[0].cast::<f32>().cast_const().wrapping_offset(line.lhs).wrapping_add(col0);
+        let w = if self.packs() {
+            memory.workspace.cast::<f32>().cast_const()
+        } else {
+            memory.operands[1].cast::<f32>().cast_const().wrapping_offset(self.rhs)
+        };
+        let x_step = inner.position_step * inner.lhs;
+        for segment in &self.reach.segments {
+            let mut taps = self.reach.taps(&line, segment);
+            for chunk in 0..self.x.chunks() {
+                let (part, rest) = taps.split_at(taps.partition_point(|tap: &Tap| tap.index < (chunk + 1) * KC));
+                taps = rest;
+                let spread = Spread {
+                    taps: part,
+                    x: x.wrapping_offset(segment.first as isize * x_step),
+                    x_step,
+                    w: w.wrapping_add(col0),
+                    to: to.wrapping_offset(segment.first as isize * to_step),
+                    to_step,
+                    lanes: cols,
+                    add: chunk > 0,
+                };
+                // SAFETY: every tap of the list meets the input at every position of the segment.
+                unsafe { self.chains.spread(spread, segment.count) };
             }
+        }
+        if self.finish.in_place().is_none() {
+            let area = Area { batch: 0, row0, rows: inner.positions, col0, cols };
+            let scratch = memory.scratch.wrapping_add(self.tile_bytes());
+            // SAFETY: the tile holds the finished line.
+            unsafe { self.finish.area(area, to, cols, memory.operands, scratch) };
         }
     }
 }
 
-impl Kernel for Depthwise {
-    fn stages(&self) -> usize {
-        1 + usize::from(self.packs()) + usize::from(self.splits > 1)
-    }
-
-    fn tasks(&self, stage: usize) -> usize {
-        if self.x.outputs() == 0 {
-            return 0;
-        }
-        match self.phase(stage) {
-            0 => self.x.k,
-            1 => self.row_blocks() * self.col_blocks() * self.splits,
-            _ => self.x.m,
+impl Phased for Depthwise {
+    fn tasks(&self, phase: usize) -> usize {
+        match phase {
+            _ if self.x.outputs() == 0 => 0,
+            0 => usize::from(self.packs() && !self.is_small()),
+            1 => self.reach.lines().div_ceil(self.lines_per_task) * self.col_blocks(),
+            _ => 0,
         }
     }
 
     fn workspace(&self) -> usize {
-        let partials = if self.splits > 1 { self.splits * self.x.outputs() } else { 0 };
-        self.packed() + round64(4 * partials)
+        if self.packs() { round64(4 * self.x.k * self.x.n) } else { 0 }
     }
 
     fn scratch(&self) -> usize {
-        self.tile_bytes() + self.epilogue.as_ref().map_or(0, |e| e.scratch())
+        self.tile_bytes() + self.finish.scratch()
     }
 
-    unsafe fn run(&self, stage: usize, task: usize, operands: &[*mut u8], workspace: *mut u8, scratch: *mut u8) {
-        // SAFETY: as the caller vouches.
-        unsafe {
-            match self.phase(stage) {
-                0 => self.pack(task, operands, workspace),
-                1 => self.compute(task, operands, workspace, scratch),
-                _ => self.combine(task, operands, workspace, scratch),
+    unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>) {
+        let (block, task) = (task % self.col_blocks(), task / self.col_blocks());
+        if self.packs() && (phase == 0 || self.is_small()) {
+            // SAFETY: as the caller vouches; a small convolution has one task.
+            unsafe { self.pack(memory) };
+        }
+        if phase == 1 {
+            let first = task.saturating_mul(self.lines_per_task);
+            for line in first..self.reach.lines().min(first.saturating_add(self.lines_per_task)) {
+                // SAFETY: as the caller vouches.
+                unsafe { self.line(line, block * COLS, memory) };
             }
         }
     }

@@ -124,7 +124,7 @@ impl Gradient {
         let (band, cols) = block(x, spec.batch, tiles);
         // Copied columns stay in the first-level cache, which pays where many tiles use them; far apart they are better left.
         let uses = band.div_ceil(tiles.adjacent) * taps;
-        let direct = x.n % tiles.lanes == 0 && (uses < MANY_USES || x.n <= tiles.cols() || x.n >= FAR_COLS);
+        let direct = x.n.is_multiple_of(tiles.lanes) && (uses < MANY_USES || x.n <= tiles.cols() || x.n >= FAR_COLS);
         let unit = band * taps * cols * x.k.div_ceil(x.splits());
         let units_per_task = if x.multiply_adds() <= SMALL { usize::MAX } else { (TASK / 4 / unit.max(1)).max(1) };
         Gradient {

@@ -6,6 +6,7 @@
 
 mod chains;
 mod depthwise;
+mod depthwise_gradient;
 mod generic;
 mod gradient;
 mod indirect;
@@ -14,6 +15,7 @@ mod micro;
 #[cfg(target_arch = "x86_64")]
 mod micro_x86;
 mod patches;
+mod reach;
 mod spec;
 mod weights;
 
@@ -29,6 +31,7 @@ use crate::gemm::source::{Matrix, Runs, Source, Strided};
 use crate::{Isa, Kernel};
 
 use depthwise::Depthwise;
+use depthwise_gradient::DepthwiseGradient;
 pub use generic::ConvGeneric;
 use gradient::Gradient;
 use indirect::Indirect;
@@ -42,7 +45,7 @@ use spec::{Groups, Phase, phases};
 /// row-major over (batch, space) and columns that are the features of all groups; the output strides of the spec are then not
 /// used.
 pub struct Conv {
-    kernel: Box<dyn Kernel>,
+    kernel: Parts,
 }
 
 impl Conv {
@@ -52,27 +55,31 @@ impl Conv {
             return None;
         }
         let whole = Phase::whole(spec);
-        if let Some(kernel) = depthwise(&whole, &epilogue, isa) {
-            return Some(Conv { kernel: Box::new(kernel) });
-        }
         let part = |phase: &Phase| plan(phase, epilogue.clone(), isa);
-        Some(Conv { kernel: Box::new(Parts::new(phases(whole).iter().map(part).collect())) })
+        Some(Conv { kernel: Parts::new(phases(whole).iter().map(part).collect()) })
     }
 }
 
 /// Fewer groups than this leave most of a vector idle.
 const MIN_GROUPS: usize = 4;
 
-/// The kernel for groups of one feature whose inputs are adjacent.
-fn depthwise(whole: &Phase, epilogue: &Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Depthwise> {
-    let groups = whole.groups;
-    if groups.features != 1 || groups.count < MIN_GROUPS || groups.lhs != 1 {
+/// The kernel for groups of one channel and one feature whose inputs are adjacent.
+fn depthwise(phase: &Phase, epilogue: &Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Box<dyn Phased>> {
+    let (spec, groups) = (&phase.spec, phase.groups);
+    let single = spec.channels == 1 && groups.features == 1 && groups.lhs == 1;
+    if !single || groups.count < MIN_GROUPS || spec.spatial.iter().any(|d| d.lhs_dilation != 1) {
         return None;
     }
-    let rows = rows(whole, false);
-    let patches = patches(&whole.spec, groups, &rows, isa);
-    let out = Strided::new(rows.iter().map(|r| (r.dim.extent, r.out)));
-    Some(Depthwise::new(whole, patches, out, epilogue.clone(), isa))
+    // Here the groups are the columns of one product.
+    let out = output(phase, &rows(phase, false));
+    let logical = Logical { cols_of_batch: None, ..out.logical };
+    let out = Output { col: out.batch, batch: Strided::default(), logical, ..out };
+    let gradient = spec.batch == 1 && spec.terms() > spec.positions() && groups.rhs == 1;
+    Some(if gradient {
+        Box::new(DepthwiseGradient::new(phase, out, epilogue.clone(), isa)?)
+    } else {
+        Box::new(Depthwise::new(phase, out, epilogue.clone(), isa)?)
+    })
 }
 
 /// Channels from which on runs along them are worth an address for each row.
@@ -94,6 +101,9 @@ struct Row {
 }
 
 fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn Phased> {
+    if let Some(kernel) = depthwise(phase, &epilogue, isa) {
+        return kernel;
+    }
     if Gradient::fits(phase) {
         return Box::new(Gradient::new(phase, output(phase, &rows(phase, false)), epilogue, isa));
     }
