@@ -7,28 +7,8 @@ For each precision and model every engine prepares in its turn (compiles, warms 
 then they are timed in rounds, every second one in reverse order. Writes results.jsonl as it goes, and table.md at the end. What the time
 does not suffice for is left out, and said.
 
-The protocol. One process per engine lives through the whole run, so that imports are paid once. It reads one JSON object per line from
-its standard input and answers each with one line on its standard output; its standard error goes to OUT/ENGINE.log. It ends when the
-input ends. Paths are relative to the folder run.py was started in.
-
-1. {"model": "models/gpt-text.toml", "precision": "highest" | "tf32", "weights": "F.safetensors", "data": "F.npz", "dropout": true}
-   Forget the job before; build this one: first weights from the file (names and layouts of backprop's weights.safetensors), batches from the
-   arrays x and y, stacked [batches, batch, …] as the network and the loss read them, used round and round; "dropout": false sets every
-   p to 0. The learning rate is the configuration's, constant, whatever its schedule. "highest" is f32 throughout, "tf32" lets products and
-   convolutions of f32 round their operands to TF32. Run one step (this with building and compiling is compile_s), 20 more
-   ("warm_up" in the request says another number), and time as many again. Answer:
-   {"engine": "jax", "model": "gpt-text", "device": "NVIDIA H100", "precision": "highest", "compile_s": 5.1, "step_ms": 0.31}
-2. {"losses": 11}
-   Back to the first weights and an empty optimizer, then so many steps from batch 0 on. Answer: {"losses": [4.3, …]}, one for each step:
-   losses[0] is of the first weights, losses[10] after ten updates.
-3. {"window": 1.5, "steps": 100}
-   Windows until 1.5 seconds are over, at least one. A window is 100 steps, enqueued as fast as the engine can, each with its
-   batch copied from host memory, and one synchronisation after the last; its figure is its time / 100. Training goes on from window to
-   window. Answer: {"step_ms": [0.302, 0.301], "steps": 100}
-A request that fails is answered with {"error": "what was wrong"}; the process goes on. Three engines share one device's memory: each must
-take no more than 0.3 of it ahead.
-
-backprop follows it with `bench step --serve --device DEVICE`. With --once it is instead started anew for each round, as
+The protocol of the engines is described at the top of ../common/server.py. backprop follows it with `bench step --serve --device DEVICE`. Three
+engines share one device's memory: each must take no more than 0.3 of it ahead. With --once it is instead started anew for each round, as
 `bench step CONFIG --device D --precision P --weights F --data F --seconds S --json`, which prints loss_first, loss_step10, step_ms_median,
 step_ms_p10, step_ms_p90, compile_s and steps; single runs of the twins print the same.
 """
@@ -36,75 +16,26 @@ step_ms_p10, step_ms_p90, compile_s and steps; single runs of the twins print th
 import argparse
 import json
 import os
-import queue
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import drops
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+
+from engine import drops
+from server import Failure, Server
 from table import tables
 
 HERE = Path(__file__).parent
-LOSSES = 11
-"""Steps whose losses are compared: the first, and ten updates on."""
+LOSSES = 10
+"""First steps whose losses are compared."""
 SHORTEST = 0.3
 """Seconds of timing below which a round is not worth it."""
-
-
-class Failure(Exception):
-    """An engine did not answer, or with an error."""
-
-
-class Server:
-    """An engine's process."""
-
-    def __init__(self, name, command, log, env):
-        self.name, self.command, self.log, self.env = name, command, log, env
-        self.process = None
-
-    def start(self):
-        """Starts the process; not waited for."""
-        log = open(self.log, "a")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
-        self.process = subprocess.Popen(self.command, **pipes, text=True, env={**os.environ, **self.env})
-        self.answers = queue.Queue()
-        threading.Thread(target=self.listen, args=(self.process, self.answers), daemon=True).start()
-
-    @staticmethod
-    def listen(process, answers):
-        for line in process.stdout:
-            answers.put(line)
-        answers.put(None)
-
-    def ask(self, request, seconds):
-        """The answer to a request. A process that gives none in time is ended; the next request starts another."""
-        if self.process is None:
-            self.start()
-        try:
-            self.process.stdin.write(json.dumps(request) + "\n")
-            self.process.stdin.flush()
-            line = self.answers.get(timeout=max(1.0, seconds))
-            answer = json.loads(line) if line else {"error": f"ended; see {self.log}"}
-        except (queue.Empty, OSError, ValueError) as error:
-            self.stop()
-            raise Failure(f"no answer within {seconds:.0f} s to {request}: {error!r}; see {self.log}") from None
-        if line is None:
-            self.stop()
-        if "error" in answer:
-            raise Failure(answer["error"])
-        return answer
-
-    def stop(self):
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
 
 
 class Once:
@@ -228,7 +159,7 @@ class Run:
 def engines_of(arguments):
     """The engines asked for, in their order."""
     step = [arguments.backprop, "bench", "step", "--device"]
-    twin = lambda name, python: [python, str(HERE / f"{name}_twin.py"), "--serve", "--device", arguments.device]
+    twin = lambda name, python: [python, str(HERE.parent / "common" / f"{name}_twin.py"), "--serve", "--device", arguments.device]
     # JAX would take three quarters of the memory ahead.
     share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.3"}
     make = {

@@ -3,23 +3,16 @@
     python bench/accelerators/table.py results/results.jsonl [more.jsonl …]
 """
 
-import json
 import statistics
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+
+from rows import head, in_order, line, read
+
 ASKED = {"jax": 0.97, "torch": 1.3}
 """How fast backprop shall be, as a multiple of the other's speed."""
-
-
-def read(paths):
-    """The rows of files, later ones last."""
-    return [json.loads(line) for path in paths for line in Path(path).read_text().splitlines()]
-
-
-def in_order(values):
-    """Each value once, in the order of its first appearance."""
-    return list(dict.fromkeys(values))
 
 
 def quantile(values, share):
@@ -78,14 +71,6 @@ def ratio(ratios, asked):
     return f"{median:.2f} ({min(ratios):.2f}–{max(ratios):.2f}){verdict}"
 
 
-def line(cells):
-    return "| " + " | ".join(cells) + " |\n"
-
-
-def head(cells):
-    return line(cells) + "|---" * len(cells) + "|\n"
-
-
 def speeds(jobs, engines):
     """Milliseconds per step, and backprop's speed as a multiple of each peer's."""
     peers = [engine for engine in engines if engine != "backprop"] if "backprop" in engines else []
@@ -106,7 +91,7 @@ def difference(losses, others):
 
 def curves(jobs, engines):
     """Losses of the first steps, and differences from the CPU's f32 if there is one, else from PyTorch's."""
-    text = head(["Model", "Precision", "Rate ×", "Engine", "First loss", "Loss after 10 updates", "Relative difference: first, last, largest", "From"])
+    text = head(["Model", "Precision", "Rate ×", "Engine", "First loss", "Loss of the tenth step", "Relative difference: first, last, largest", "From"])
     native = {(job.model, job.rate_factor()): job.losses()["native"] for job in jobs if "native" in job.losses()}
     for job in jobs:
         losses = job.losses()

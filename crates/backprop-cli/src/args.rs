@@ -292,7 +292,7 @@ pub(crate) struct BenchStepOptions {
     /// Drop nothing, wherever the network has dropout, so that losses can be compared with other programs'
     #[arg(long)]
     pub(crate) no_dropout: bool,
-    /// Time at least this many steps, after 11 whose losses are compared and 10 or more to warm up
+    /// Time at least this many steps, after 10 whose losses are compared and 10 or more to warm up
     #[arg(long, value_name = "N", value_parser = count, conflicts_with = "seconds")]
     pub(crate) steps: Option<usize>,
     /// Time steps for this long

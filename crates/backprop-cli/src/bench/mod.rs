@@ -28,8 +28,8 @@ pub(crate) fn run(command: &BenchCommand) -> Result<(), Failure> {
 /// What this program is called among those it is compared with.
 const ENGINE: &str = "backprop";
 
-/// Updates after which the loss is compared with those of other programs, before anything is timed.
-const UPDATES: usize = 10;
+/// First steps whose losses are compared with those of other programs, before anything is timed.
+const COMPARED: usize = 10;
 
 /// What was measured.
 #[derive(Serialize)]
@@ -41,6 +41,7 @@ struct Report<'r> {
     #[serde(flatten)]
     facts: &'r StepFacts,
     loss_first: f64,
+    /// The tenth step's, before its update: nine updates have been made.
     loss_step10: f64,
     #[serde(flatten)]
     figures: Figures,
@@ -73,7 +74,7 @@ fn step(options: &BenchStepOptions) -> Result<(), Failure> {
     let wanted = Wanted::for_training(&options.device, &config.train).measured(options.profile);
     let backend = wanted.backend()?;
     let mut bench = StepBench::new(config, &*backend, &begin_from(options))?;
-    let losses = bench.losses(UPDATES + 1)?;
+    let losses = bench.losses(COMPARED)?;
     bench.warm_up(WARM_UP)?;
     let length = options.steps.map_or(Length::Time(Duration::from_secs_f64(options.seconds)), |n| Length::Steps(n as u64));
     let figures = Figures::of(&bench.measure(length)?);
@@ -87,7 +88,7 @@ fn step(options: &BenchStepOptions) -> Result<(), Failure> {
         gflop_per_s: facts.gflop_per_step / (figures.step_ms_median / 1e3),
         facts,
         loss_first: losses[0],
-        loss_step10: losses[UPDATES],
+        loss_step10: losses[COMPARED - 1],
         figures,
         nonfinite_steps: bench.nonfinite_steps(),
         peak_resident_bytes: machine::peak_resident(),
@@ -121,7 +122,7 @@ fn show(report: &Report<'_>) -> Vec<String> {
         format!("{} ms min, {} ms p10, {} ms p90", ms(figures.step_ms_min), ms(figures.step_ms_p10), ms(figures.step_ms_p90)),
     );
     line("work", format!("{} GFLOP per step, {} GFLOP/s", ms(facts.gflop_per_step), ms(report.gflop_per_s)));
-    line("loss", format!("{:.6} first, {:.6} after 10 updates", report.loss_first, report.loss_step10));
+    line("loss", format!("{:.6} of the first step, {:.6} of the tenth", report.loss_first, report.loss_step10));
     line("memory", format!("{} arena, {} state", output::bytes(facts.arena_bytes), output::bytes(facts.state_bytes)));
     if let Some(bytes) = report.peak_resident_bytes {
         line("", format!("{} resident at most, of the whole process", output::bytes(bytes as usize)));

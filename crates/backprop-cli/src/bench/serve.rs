@@ -5,7 +5,7 @@
 //! ```text
 //! {"model": "models/cnn-fashion.toml", "weights": "w.safetensors", "data": "d.npz", "precision": "highest", "dropout": false}
 //!     {"engine": "backprop", "model": …, "device": …, "precision": …, "compile_s": …, "step_ms": …, …}
-//! {"losses": 11}
+//! {"losses": 10}
 //!     {"losses": […]}
 //! {"window": 0.5, "steps": 100}
 //!     {"step_ms": […], "steps": 100}

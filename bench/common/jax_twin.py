@@ -1,7 +1,7 @@
-"""JAX twin: trains any configuration of models/ with one jitted step, from given weights on given batches.
+"""JAX twin: trains any configuration of models/ or bench/cpu with one jitted step, from given weights on given batches.
 
-    python bench/accelerators/jax_twin.py models/gpt-text.toml --weights W.safetensors --data D.npz
-    python bench/accelerators/jax_twin.py --serve
+    python bench/common/jax_twin.py models/gpt-text.toml --weights W.safetensors --data D.npz
+    python bench/common/jax_twin.py --serve
 
 Parameters, statistics and the optimizer's state are donated to the step, images are channel-last, the LSTM is a lax.scan over the
 products that do not depend on the state. Weights lie as JAX's libraries have them: [in, out], and kernels height, width, in, out. The
@@ -9,13 +9,14 @@ optimizers are PyTorch's formulas. The learning rate is constant.
 """
 
 import math
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from common import Engine, child_name, dropout_of, main, parser
+from engine import Engine, child_name, dropout_of, main, parser
 
 ACTIVATIONS = {
     "relu": jax.nn.relu,
@@ -50,7 +51,8 @@ def linear(cx, name, x):
 def conv2d(cx, name, x, spec):
     stride, padding = spec.get("stride", 1), spec.get("padding", 0)
     dimensions = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(x, cx.params[name + "weight"], [stride] * 2, [(padding, padding)] * 2, dimension_numbers=dimensions)
+    options = {"dimension_numbers": dimensions, "feature_group_count": spec.get("groups", 1)}
+    y = lax.conv_general_dilated(x, cx.params[name + "weight"], [stride] * 2, [(padding, padding)] * 2, **options)
     return y + cx.params[name + "bias"] if name + "bias" in cx.params else y
 
 
@@ -283,12 +285,16 @@ def flattened_images(config, params, stats, x):
 
 
 class Jax(Engine):
-    name = "jax"
+    name, version = "jax", jax.__version__
 
     def __init__(self, arguments):
         jax.config.update("jax_platforms", arguments.device)
         jax.config.update("jax_default_prng_impl", arguments.prng)
-        self.unroll = arguments.unroll
+        self.unroll, self.together = arguments.unroll, arguments.scan
+        self.on_cpu = arguments.device == "cpu"
+        if arguments.threads == 1:
+            # Read when the first computation starts the backend.
+            os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
     def device(self):
         return jax.devices()[0].device_kind
@@ -298,9 +304,14 @@ class Jax(Engine):
         jax.config.update("jax_default_matmul_precision", "highest" if precision == "highest" else "default")
         self.params, self.stats = as_jax(config, weights, batches[0][0])
         self.slots = slots_of(config["optimizer"], self.params)
-        self.batches = batches
+        # The host's memory is the device's where that is the processor: there is no copy to make in the step.
+        self.batches = jax.device_put(batches) if self.on_cpu else batches
         step = lambda state, x, y: train_step(config, dropout, self.unroll, state, x, y)
-        self.compiled = jax.jit(step, donate_argnums=0)
+        self.compiled = jax.jit(step if self.together == 1 else self.many(step), donate_argnums=0)
+
+    def many(self, step):
+        """Several steps in one program, all on one batch."""
+        return lambda state, x, y: lax.scan(lambda state, _: step(state, x, y), state, None, length=self.together)
 
     def reset(self):
         state = {"params": self.params, "stats": self.stats, "slots": self.slots, "number": np.int32(0)}
@@ -310,9 +321,16 @@ class Jax(Engine):
         self.state, loss = self.compiled(self.state, *self.batches[number % len(self.batches)])
         return loss
 
+    def wait(self, loss):
+        loss.block_until_ready()
+
+    def value(self, loss):
+        return np.asarray(loss)
+
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--prng", choices=["threefry2x32", "rbg"], default="threefry2x32", help="generator of dropout")
     arguments.add_argument("--unroll", type=int, default=1, help="time steps of an LSTM in one round of the loop")
+    arguments.add_argument("--scan", type=int, default=1, metavar="N", help="make N steps in one program, on one batch")
     main(Jax, arguments.parse_args())

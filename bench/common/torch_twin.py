@@ -1,9 +1,9 @@
-"""PyTorch twin: trains any configuration of models/ eagerly, from given weights on given batches.
+"""PyTorch twin: trains any configuration of models/ or bench/cpu eagerly, from given weights on given batches.
 
-    python bench/accelerators/torch_twin.py models/gpt-text.toml --weights W.safetensors --data D.npz
-    python bench/accelerators/torch_twin.py --serve
+    python bench/common/torch_twin.py models/gpt-text.toml --weights W.safetensors --data D.npz
+    python bench/common/torch_twin.py --serve
 
-Images are channel-last in memory, the LSTM and the attention are cuDNN's and PyTorch's own, the optimizer is fused. The learning rate is
+Images are channel-last in memory unless asked otherwise, the LSTM and the attention are cuDNN's and PyTorch's own, the optimizer is fused. The learning rate is
 constant. Parameter names are those of the file.
 """
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common import Engine, child_name, dropout_of, main, parser
+from engine import Engine, child_name, dropout_of, main, parser
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -140,8 +140,9 @@ def layer(spec, weights, prefix):
         case "linear":
             return nn.Linear(extents("weight")[1], spec["out_features"], bias=spec.get("bias", True))
         case "conv2d":
-            options = {name: spec[name] for name in ("stride", "padding", "bias") if name in spec}
-            return nn.Conv2d(extents("weight")[1], spec["out_channels"], spec["kernel_size"], **options)
+            options = {name: spec[name] for name in ("stride", "padding", "groups", "bias") if name in spec}
+            channels = extents("weight")[1] * spec.get("groups", 1)
+            return nn.Conv2d(channels, spec["out_channels"], spec["kernel_size"], **options)
         case "batch_norm":
             return nn.BatchNorm2d(extents("weight")[0])
         case "layer_norm":
@@ -185,12 +186,15 @@ def optimizer_of(spec, parameters):
 
 
 class Torch(Engine):
-    name = "torch"
+    name, version = "torch", torch.__version__
 
     def __init__(self, arguments):
         self.compiled = arguments.compile
         self.name = "torch.compile" if self.compiled else "torch"
         self.to = torch.device(arguments.device)
+        self.layout = torch.channels_last if arguments.layout == "channels-last" else torch.contiguous_format
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
         torch.backends.cudnn.benchmark = True
 
     def device(self):
@@ -204,9 +208,10 @@ class Torch(Engine):
         for module in network.modules():
             if not dropout and isinstance(module, nn.Dropout | SelfAttention):
                 module.p = 0.0
-        # Parameters are made channel-last before the optimizer sees them.
-        self.network = network.to(self.to).to(memory_format=torch.channels_last).train()
-        self.run = torch.compile(self.network) if self.compiled else self.network
+        # Parameters get their layout before the optimizer sees them.
+        self.network = network.to(self.to).to(memory_format=self.layout).train()
+        forward = lambda x, y: loss_of(config["loss"]["type"], self.network(x), y)
+        self.forward = torch.compile(forward) if self.compiled else forward
         self.batches = [(self.host(x), self.host(y, target=True)) for x, y in batches]
 
     def host(self, array, target=False):
@@ -216,8 +221,10 @@ class Torch(Engine):
             tensor = tensor.long()
         if self.to.type == "cuda":
             tensor = tensor.pin_memory()
-        # Images lie channel-last in the file; this is a view of the same bytes.
-        return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 and not target else tensor
+        if target or tensor.ndim != 4:
+            return tensor
+        # Images lie channel-last in the file; this is a view of the same bytes, unless they shall lie otherwise.
+        return tensor.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
 
     def reset(self):
         missing, unexpected = self.network.load_state_dict(self.weights, strict=False)
@@ -228,7 +235,7 @@ class Torch(Engine):
 
     def step(self, number):
         x, y = (part.to(self.to, non_blocking=True) for part in self.batches[number % len(self.batches)])
-        loss = loss_of(self.config["loss"]["type"], self.run(x), y)
+        loss = self.forward(x, y)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if limit := self.config["train"].get("clip_norm"):
@@ -239,5 +246,6 @@ class Torch(Engine):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
+    arguments.add_argument("--layout", choices=["channels-last", "channels-first"], default="channels-last", help="of images and kernels")
     arguments.add_argument("--compile", action="store_true", help="torch.compile instead of eager")
     main(Torch, arguments.parse_args())

@@ -1,7 +1,7 @@
-"""What the twins share: reading a job, the timing protocol, and serving requests. The requests are described at the top of run.py.
+"""What the twins share: reading a job, the timing protocol, and serving requests. The requests are described at the top of server.py.
 
-A twin is a subclass of Engine. One window is a number of steps that are enqueued one after the other, each with its batch copied from
-host memory, and one synchronisation at the end: the best case of a framework that runs ahead of the device.
+A twin is a subclass of Engine. One window is a number of steps, one after the other, each with its batch copied from host memory, and one
+synchronisation at the end: the best case of a framework that runs ahead of the device. A request with "wait" waits for each step instead.
 """
 
 import argparse
@@ -24,6 +24,10 @@ class Engine:
     """A framework that trains one configuration at a time, on one device."""
 
     name = ""
+    version = ""
+    """Of the framework."""
+    together = 1
+    """Steps that one call of `step` makes."""
 
     def device(self):
         """What the device calls itself."""
@@ -41,8 +45,12 @@ class Engine:
         """Enqueues one training step on batch `number`, counted round and round; returns its loss, which nobody has waited for."""
         raise NotImplementedError
 
+    def wait(self, loss):
+        """Waits for the step of that loss, and with it for all before it."""
+        self.value(loss)
+
     def value(self, loss):
-        """Waits for all steps so far; the loss as a number."""
+        """Waits as well; the loss as a number, or the losses of the steps that were made together."""
         return float(loss)
 
 
@@ -85,17 +93,24 @@ class Job:
 
     def run(self, steps):
         """A window; milliseconds per step."""
+        calls, wait = self.calls(steps), self.request.get("wait", False)
         start = time.perf_counter()
-        for _ in range(steps):
+        for _ in range(calls):
             loss = self.engine.step(self.number)
-            self.number += 1
-        self.engine.value(loss)
-        return (time.perf_counter() - start) / steps * 1e3
+            self.number += self.engine.together
+            if wait:
+                self.engine.wait(loss)
+        self.engine.wait(loss)
+        return (time.perf_counter() - start) / (calls * self.engine.together) * 1e3
+
+    def calls(self, steps):
+        """How often `step` is called for so many steps, which may become more."""
+        return -(-steps // self.engine.together)
 
     def about(self):
         """What was prepared."""
         model = Path(self.request["model"]).stem
-        about = {"engine": self.engine.name, "model": model, "device": self.engine.device(), "precision": self.request["precision"]}
+        about = {"engine": self.engine.name, "version": self.engine.version, "model": model, "device": self.engine.device(), "precision": self.request["precision"]}
         return {**about, "compile_s": round(self.compile_s, 3), "step_ms": self.step_ms}
 
     def windows(self, seconds, steps):
@@ -108,8 +123,8 @@ class Job:
     def losses(self, count):
         """The losses of the first steps from the first weights."""
         self.engine.reset()
-        losses = [self.engine.step(number) for number in range(count)]
-        return [self.engine.value(loss) for loss in losses]
+        losses = [self.engine.step(call * self.engine.together) for call in range(self.calls(count))]
+        return [float(value) for loss in losses for value in np.ravel(self.engine.value(loss))][:count]
 
 
 def serve(engine):
@@ -125,7 +140,8 @@ def serve(engine):
             elif "losses" in request:
                 answer = {"losses": job.losses(request["losses"])}
             else:
-                answer = {"step_ms": job.windows(request["window"], request["steps"]), "steps": request["steps"]}
+                steps = job.calls(request["steps"]) * engine.together
+                answer = {"step_ms": job.windows(request["window"], steps), "steps": steps}
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"[:500]}
@@ -134,10 +150,10 @@ def serve(engine):
 
 def once(engine, arguments):
     """One job from beginning to end; the line it prints has the keys of `backprop bench step --json`."""
-    request = {name: getattr(arguments, name) for name in ("model", "weights", "data", "precision")}
+    request = {name: getattr(arguments, name) for name in ("model", "weights", "data", "precision", "wait")}
     # Losses are compared without dropout: no two engines draw the same numbers.
     job = Job(engine, {**request, "dropout": False})
-    losses = job.losses(11)
+    losses = job.losses(10)
     if not arguments.no_dropout and drops(job.config["layers"]):
         job = Job(engine, request)
     steps = max(10, min(500, round(100 / job.step_ms)))
@@ -146,7 +162,7 @@ def once(engine, arguments):
     del about["step_ms"]
     at = lambda share: windows[round(share * (len(windows) - 1))]
     timing = {"step_ms_median": statistics.median(windows), "step_ms_p10": at(0.1), "step_ms_p90": at(0.9)}
-    print(json.dumps({**about, "loss_first": losses[0], "loss_step10": losses[10], **timing, "steps": steps * len(windows)}))
+    print(json.dumps({**about, "loss_first": losses[0], "loss_step10": losses[9], **timing, "steps": steps * len(windows)}))
 
 
 def parser(description):
@@ -156,8 +172,10 @@ def parser(description):
     parser.add_argument("--weights", help="first weights, in safetensors")
     parser.add_argument("--data", help="x and y of all batches, stacked, in .npz")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    parser.add_argument("--threads", type=int, help="threads of the cpu; which cores they may use is for the caller to say")
     parser.add_argument("--precision", choices=["highest", "tf32"], default="highest")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long steps are timed")
+    parser.add_argument("--wait", action="store_true", help="wait for each step before the next")
     parser.add_argument("--no-dropout", action="store_true", help="time steps that drop nothing")
     parser.add_argument("--serve", action="store_true", help="answer requests from the standard input instead")
     return parser
