@@ -1,7 +1,7 @@
 //! The command line.
 
-use crate::devices;
-use backprop::{accelerator::DeviceName, config::Time};
+use crate::{device, devices, failure::Failure};
+use backprop::{accelerator::DeviceName, config::Time, core::Isa, machine};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(crate) enum Command {
     /// Show what a network is and needs, before anything runs
     #[command(after_help = EXIT_CODES)]
     Inspect(InspectOptions),
-    /// Measure the training step of a configuration, or write what other programs need to measure the same
+    /// Measure the training step of a configuration, single kernels, or this machine; write what other programs need to measure the same
     #[command(subcommand)]
     Bench(BenchCommand),
     /// List what this program can compute on here
@@ -271,6 +271,87 @@ pub(crate) enum BenchCommand {
     /// Write the first values of all weights and the first batches, for other programs to begin from
     #[command(after_help = EXIT_CODES)]
     Export(BenchExportOptions),
+    /// Time single kernels on the shapes of training steps, as shares of what the processor can do at most
+    #[command(after_help = EXIT_CODES)]
+    Kernels(BenchKernelsOptions),
+    /// Measure what the processor can do at most: arithmetic in f32, and memory
+    #[command(after_help = EXIT_CODES)]
+    Machine(BenchMachineOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct ProcessorOptions {
+    /// Threads [default: all that this process may use]
+    #[arg(long, value_name = "N", value_parser = count)]
+    threads: Option<usize>,
+    /// Instruction set [default: the best there is]
+    #[arg(long, value_name = "ISA")]
+    isa: Option<IsaName>,
+}
+
+impl ProcessorOptions {
+    /// The instruction set and the number of threads.
+    pub(crate) fn resolve(&self) -> Result<(Isa, usize), Failure> {
+        Ok((device::instruction_set(self.isa)?, self.threads.unwrap_or_else(machine::threads)))
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct BenchMachineOptions {
+    #[command(flatten)]
+    pub(crate) processor: ProcessorOptions,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchKernelsOptions {
+    /// Only these kernels [default: all]
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: Option<KernelGroup>,
+    #[command(flatten)]
+    pub(crate) processor: ProcessorOptions,
+    /// How long each kernel runs
+    #[arg(long, value_name = "S", value_parser = seconds, default_value = "0.1")]
+    pub(crate) seconds: f64,
+    /// Print one JSON object per kernel
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Kernels that belong together.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum KernelGroup {
+    /// Of matrices, in all forms of their operands
+    Product,
+    /// Of images, forward and the gradients of input and kernel
+    Convolution,
+    /// The same, each channel by itself
+    Depthwise,
+    /// In order, and transposed
+    Copy,
+    /// Sums of rows, columns and all
+    Reduction,
+    /// Chains of functions of each element
+    Elementwise,
+    /// Of rows, forward and with its gradient
+    Softmax,
+}
+
+impl KernelGroup {
+    /// Its name among the kernels.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            KernelGroup::Product => "product",
+            KernelGroup::Convolution => "convolution",
+            KernelGroup::Depthwise => "depthwise",
+            KernelGroup::Copy => "copy",
+            KernelGroup::Reduction => "reduction",
+            KernelGroup::Elementwise => "elementwise",
+            KernelGroup::Softmax => "softmax",
+        }
+    }
 }
 
 #[derive(Args)]

@@ -94,6 +94,14 @@ impl<'o> Wanted<'o> {
         PjrtOptions { devices: self.devices.unwrap_or(1), precision, ..PjrtOptions::default() }
     }
 
+    /// The instruction set and the number of threads, where the processor computes.
+    pub(crate) fn processor(&self) -> Result<Option<(Isa, usize)>, Failure> {
+        if self.device != DeviceName::Cpu {
+            return Ok(None);
+        }
+        Ok(Some((instruction_set(self.options.isa)?, self.threads())))
+    }
+
     /// How exactly products are formed.
     pub(crate) fn precision(&self) -> PrecisionName {
         self.options.precision.unwrap_or_default()
@@ -106,16 +114,7 @@ impl<'o> Wanted<'o> {
         if self.devices.is_some_and(|n| n > 1) {
             return Err(self.refused("it is one device, whose threads share each batch; leave out --devices and train.devices"));
         }
-        let isa = match self.options.isa {
-            None => Isa::detect(),
-            Some(IsaName::Portable) => Isa::Portable,
-            Some(IsaName::Avx2) => Isa::Avx2,
-            Some(IsaName::Avx512) => Isa::Avx512,
-        };
-        if !Isa::available().contains(&isa) {
-            let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
-            return Err(Failure::Arguments(format!("this processor does not have {isa}; it has {}", names.join(", "))));
-        }
+        let isa = instruction_set(self.options.isa)?;
         Ok(Box::new(Native::new(self.threads(), isa).with(Options { profile: self.profile, ..Options::default() })))
     }
 
@@ -125,6 +124,21 @@ impl<'o> Wanted<'o> {
         let otherwise = if self.named_by == CONFIGURED { "; --device cpu goes before the configuration" } else { "" };
         Failure::Arguments(format!("{} {device}: {why}{otherwise}", self.named_by))
     }
+}
+
+/// The instruction set of that name, or the best there is.
+pub(crate) fn instruction_set(name: Option<IsaName>) -> Result<Isa, Failure> {
+    let isa = match name {
+        None => Isa::detect(),
+        Some(IsaName::Portable) => Isa::Portable,
+        Some(IsaName::Avx2) => Isa::Avx2,
+        Some(IsaName::Avx512) => Isa::Avx512,
+    };
+    if Isa::available().contains(&isa) {
+        return Ok(isa);
+    }
+    let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+    Err(Failure::Arguments(format!("this processor does not have {isa}; it has {}", names.join(", "))))
 }
 
 fn are(count: usize) -> String {

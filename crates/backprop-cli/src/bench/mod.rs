@@ -1,5 +1,7 @@
 //! `backprop bench`.
 
+mod ceilings;
+mod kernels;
 mod profile;
 mod serve;
 
@@ -22,6 +24,8 @@ pub(crate) fn run(command: &BenchCommand) -> Result<(), Failure> {
         BenchCommand::Step(options) if options.serve => serve::run(&options.device),
         BenchCommand::Step(options) => step(options),
         BenchCommand::Export(options) => export(options),
+        BenchCommand::Kernels(options) => kernels::run(options),
+        BenchCommand::Machine(options) => ceilings::machine(options),
     }
 }
 
@@ -46,6 +50,12 @@ struct Report<'r> {
     #[serde(flatten)]
     figures: Figures,
     gflop_per_s: f64,
+    /// Of the processor; an accelerator's are not measured.
+    #[serde(flatten)]
+    peaks: Option<ceilings::Peaks>,
+    /// Time that products and convolutions would take at the peak, of the time of the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_of_peak: Option<f64>,
     nonfinite_steps: u64,
     peak_resident_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +90,9 @@ fn step(options: &BenchStepOptions) -> Result<(), Failure> {
     let figures = Figures::of(&bench.measure(length)?);
     let profile = if options.profile { bench.profile(length)? } else { None };
     let facts = bench.facts();
+    // Before the machine is measured, which takes memory too.
+    let peak_resident_bytes = machine::peak_resident();
+    let peaks = wanted.processor()?.map(|(isa, threads)| ceilings::Peaks::measure(isa, threads));
     let report = Report {
         engine: ENGINE,
         model: &model,
@@ -89,9 +102,11 @@ fn step(options: &BenchStepOptions) -> Result<(), Failure> {
         facts,
         loss_first: losses[0],
         loss_step10: losses[COMPARED - 1],
+        share_of_peak: peaks.map(|peaks| peaks.share(facts.gflop_of_products, figures.step_ms_median)),
+        peaks,
         figures,
         nonfinite_steps: bench.nonfinite_steps(),
-        peak_resident_bytes: machine::peak_resident(),
+        peak_resident_bytes,
         profile: profile.as_ref().map(profile::Figures::of),
     };
     if options.json {
@@ -122,11 +137,16 @@ fn show(report: &Report<'_>) -> Vec<String> {
         format!("{} ms min, {} ms p10, {} ms p90", ms(figures.step_ms_min), ms(figures.step_ms_p10), ms(figures.step_ms_p90)),
     );
     line("work", format!("{} GFLOP per step, {} GFLOP/s", ms(facts.gflop_per_step), ms(report.gflop_per_s)));
-    line("loss", format!("{:.6} of the first step, {:.6} of the tenth", report.loss_first, report.loss_step10));
-    line("memory", format!("{} arena, {} state", output::bytes(facts.arena_bytes), output::bytes(facts.state_bytes)));
-    if let Some(bytes) = report.peak_resident_bytes {
-        line("", format!("{} resident at most, of the whole process", output::bytes(bytes as usize)));
+    if let (Some(peaks), Some(share)) = (&report.peaks, report.share_of_peak) {
+        let products = ms(facts.gflop_of_products);
+        line("", format!("{products} GFLOP in products and convolutions: {:.1} % of the peak", 100.0 * share));
+        peaks.show().into_iter().zip(["peak", ""]).for_each(|(text, name)| line(name, text));
     }
+    line("loss", format!("{:.6} of the first step, {:.6} of the tenth", report.loss_first, report.loss_step10));
+    let [planned, arena, state] =
+        [facts.arena_bytes + facts.state_bytes, facts.arena_bytes, facts.state_bytes].map(output::bytes);
+    let resident = report.peak_resident_bytes.map(|bytes| format!(", {} resident at most", output::bytes(bytes as usize)));
+    line("memory", format!("{planned} planned ({arena} arena, {state} state){}", resident.unwrap_or_default()));
     line("compile", format!("{} s", ms(facts.compile_s)));
     if report.nonfinite_steps > 0 {
         line("warning", format!("{} steps were not finite and changed nothing", output::grouped(report.nonfinite_steps)));

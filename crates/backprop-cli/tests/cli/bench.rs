@@ -25,7 +25,13 @@ fn a_step_is_measured() {
         "step_ms_p90",
         "compile_s",
         "gflop_per_step",
+        "gflop_of_products",
         "gflop_per_s",
+        "peak_gflop_per_s",
+        "peak_gflop_per_s_of_one",
+        "read_gb_per_s",
+        "copy_gb_per_s",
+        "share_of_peak",
         "arena_bytes",
         "state_bytes",
         "parameters",
@@ -49,7 +55,7 @@ fn a_step_is_measured() {
 
     let table = place.succeed(&["bench", "step", "good.toml", "--seconds", "0.01"]);
     assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
-    for word in ["ms median", "GFLOP per step", "of the tenth", "arena"] {
+    for word in ["ms median", "GFLOP per step", "of the tenth", "arena", "planned", "of the peak", "GB/s"] {
         assert!(table.contains(word), "{word} in {table}");
     }
 }
@@ -74,6 +80,27 @@ fn the_time_of_a_step_is_that_of_its_kernels_and_of_waiting() {
     }
     let plain = last_json(&place.succeed(&["bench", "step", "good.toml", "--steps", "1", "--json"]));
     assert!(plain.get("profile").is_none());
+}
+
+#[test]
+fn the_machine_and_kernels_are_measured() {
+    let place = Workplace::new();
+    let machine = last_json(&place.succeed(&["bench", "machine", "--threads", "2", "--isa", "portable", "--json"]));
+    assert_eq!((&machine["isa"], &machine["threads"]), (&json!("portable"), &json!(2)));
+    let text = place.succeed(&["bench", "machine", "--threads", "1"]);
+    assert!(text.contains("of one thread alone") && text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let kernels = ["bench", "kernels", "softmax", "--seconds", "0.001", "--threads", "1"];
+    let table = place.succeed(&kernels);
+    let fits = |line: &str| line.starts_with("softmax") && line.ends_with('%') && line.chars().count() <= 100;
+    assert!(table.lines().skip(1).all(fits), "{table}");
+    let lines = place.succeed(&[&kernels[..], &["--json"]].concat());
+    assert_eq!(lines.lines().count(), table.lines().count() - 1);
+    let last = last_json(&lines);
+    for key in ["microseconds", "gb_per_s", "share", "kernels"] {
+        assert!(last[key].as_f64().is_some_and(|n| n > 0.0), "{key} in {last}");
+    }
+    let refused = place.run(&["bench", "kernels", "--isa", "sse"]);
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 #[test]

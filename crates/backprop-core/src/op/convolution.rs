@@ -199,8 +199,10 @@ impl Primitive for Convolution {
     fn cost(&self, inputs: &[Type], outputs: &[Type]) -> Cost {
         let kernel = &inputs[1].shape;
         let per_output = kernel.elements() / kernel[self.dims.rhs[0]].max(1);
+        // Zeros between dilated positions are not multiplied.
+        let dilation: usize = self.lhs_dilation.iter().product();
         Cost {
-            flops: 2u64.saturating_mul(outputs[0].elements().saturating_mul(per_output) as u64),
+            flops: 2u64.saturating_mul(outputs[0].elements().saturating_mul(per_output) as u64) / dilation.max(1) as u64,
             bytes: Cost::traffic(inputs, outputs),
         }
     }

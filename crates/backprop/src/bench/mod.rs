@@ -7,12 +7,17 @@
 mod dropout;
 mod error;
 mod files;
+mod kernels;
 mod times;
+mod work;
 
+pub use backprop_kernels::ceilings::Ceilings;
 pub use dropout::without_dropout;
 pub use error::BenchError;
 pub use files::{Exported, export};
+pub use kernels::{KernelCase, KernelSpeed, kernel_cases};
 pub use times::Times;
+pub(crate) use work::product_flops;
 
 use crate::{
     config::Config,
@@ -66,6 +71,8 @@ pub struct StepFacts {
     pub state_bytes: usize,
     /// Floating-point operations of a step, in thousands of millions; a multiplication and an addition are two.
     pub gflop_per_step: f64,
+    /// Those of products and convolutions, by their definition: what an algorithm with fewer saves is not taken off.
+    pub gflop_of_products: f64,
 }
 
 /// How long to measure.
@@ -132,13 +139,15 @@ impl<'b> StepBench<'b> {
         // Before compiling: what does not fit is told at once.
         take_weights(&mut steps, options.weights.as_deref())?;
         let (compile_s, memory) = steps.compile()?;
+        let [flops, products] = steps.flops()?.map(|flops| flops as f64 / 1e9);
         let facts = StepFacts {
             batch: steps.rows(),
             parameters: steps.parameters(),
             compile_s,
             arena_bytes: memory.arena,
             state_bytes: steps.state_bytes(),
-            gflop_per_step: steps.flops()? as f64 / 1e9,
+            gflop_per_step: flops,
+            gflop_of_products: products,
         };
         Ok(StepBench { steps, facts, weights: options.weights.clone(), together: 1, nonfinite: 0 })
     }

@@ -7,6 +7,7 @@ use super::{
     program::Runtime,
 };
 use crate::{
+    bench::product_flops,
     checkpoint::Tensors,
     nn::{Mode, StateKind},
     schedule::{Clock, Rates},
@@ -120,9 +121,9 @@ impl<'b> Stepwise<'b> {
         Ok(find(&mut self.trainer.training, rows)?.profile())
     }
 
-    /// Floating-point operations of a step, as it is after the passes that every backend runs. What only counts, compares or draws is not
-    /// among them.
-    pub(crate) fn flops(&self) -> Result<u64, TrainError> {
+    /// Floating-point operations of a step, as it is after the passes that every backend runs, and those among them of products and
+    /// convolutions. What only counts, compares or draws is not among them.
+    pub(crate) fn flops(&self) -> Result<[u64; 2], TrainError> {
         let graph = self.trainer.graph(self.rows())?;
         let graph = pass::optimize(&graph, &pass::pipeline(&[random::PHILOX]), &mut |_, _, _| ());
         let real = graph.nodes.iter().filter(|node| node.outputs.iter().any(|ty| ty.dtype.is_float()));
@@ -130,7 +131,7 @@ impl<'b> Stepwise<'b> {
             let inputs: Vec<Type> = node.inputs.iter().map(|&v| graph.ty(v).clone()).collect();
             node.op.cost(&inputs, &node.outputs).flops
         });
-        Ok(flops.sum())
+        Ok([flops.sum(), product_flops(&graph)])
     }
 
     /// Number of trained values.
