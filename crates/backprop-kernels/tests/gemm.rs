@@ -92,7 +92,7 @@ impl Case {
 }
 
 /// Shapes at and around every edge: register tiles, vectors, blocks, chunks, splits.
-const SHAPES: [(usize, usize, usize); 34] = [
+const SHAPES: [(usize, usize, usize); 39] = [
     (0, 3, 4),
     (3, 0, 4),
     (3, 4, 0),
@@ -127,6 +127,11 @@ const SHAPES: [(usize, usize, usize); 34] = [
     (32, 1024, 256),
     (512, 2, 512),
     (17, 1040, 40),
+    (1, 40, 70),
+    (70, 1, 530),
+    (40, 700, 512),
+    (700, 40, 257),
+    (530, 70, 64),
 ];
 
 fn layouts(m: usize, n: usize, k: usize) -> Vec<GemmSpec> {
@@ -273,10 +278,13 @@ fn an_epilogue_sees_every_element_once_with_the_bits_of_the_plain_product() {
     let pool = Pool::new(3);
     for &isa in Isa::available() {
         for (m, n, k) in SHAPES {
-            for batch in [1, 3] {
-                let spec = GemmSpec {
-                    batch: vec![BatchDim { extent: batch, a: (m * k) as isize, b: 0, c: (m * n) as isize }],
-                    ..GemmSpec::row_major(m, n, k)
+            for (batch, layout) in [(1, 0), (3, 0), (3, 1), (3, 2)] {
+                let dims = vec![BatchDim { extent: batch, a: (m * k) as isize, b: 0, c: (m * n) as isize }];
+                let plain = GemmSpec { batch: dims, ..GemmSpec::row_major(m, n, k) };
+                let spec = match layout {
+                    0 => plain,
+                    1 => GemmSpec { b_row: 1, b_col: k as isize, ..plain },
+                    _ => GemmSpec { a_row: 1, a_col: m as isize, ..plain },
                 };
                 let (mut a, mut b, mut bias) = (uniform(batch * m * k, 1), uniform(k * n, 2), uniform(n, 4));
                 let (mut plain, mut fused) = (vec![f32::NAN; batch * m * n], vec![f32::NAN; batch * m * n]);
@@ -288,7 +296,7 @@ fn an_epilogue_sees_every_element_once_with_the_bits_of_the_plain_product() {
                     run_kernel(&kernel, &pool, &[pa, pb, bias.as_mut_ptr().cast(), fused.as_mut_ptr().cast()]);
                 }
                 for (i, (p, f)) in plain.iter().zip(&fused).enumerate() {
-                    assert_eq!((p + bias[i % n]).to_bits(), f.to_bits(), "{isa} {batch} {m} {n} {k} at {i}");
+                    assert_eq!((p + bias[i % n]).to_bits(), f.to_bits(), "{isa} {batch} {layout} {m} {n} {k} at {i}");
                 }
             }
         }

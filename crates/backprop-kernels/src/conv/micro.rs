@@ -88,6 +88,14 @@ impl Tiles {
         }
     }
 
+    pub fn isa(&self) -> Isa {
+        match self.lanes {
+            16 => Isa::Avx512,
+            8 => Isa::Avx2,
+            _ => Isa::Portable,
+        }
+    }
+
     /// Most columns of a tile.
     pub fn cols(&self) -> usize {
         2 * self.lanes

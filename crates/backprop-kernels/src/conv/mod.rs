@@ -179,13 +179,7 @@ fn weights(phase: &Phase, groups: Groups, isa: Isa) -> Box<dyn Source> {
             Runs::Many { starts: (0..positions).map(|w| starts.offset(w)).collect(), len: spec.channels, step: spec.rhs_channel }
         }
     };
-    Box::new(Matrix {
-        offset: phase.rhs,
-        batch: Strided::new([(groups.count, groups.rhs)]),
-        row: spec.rhs_feature,
-        runs,
-        simd: isa != Isa::Portable,
-    })
+    Box::new(Matrix { offset: phase.rhs, batch: Strided::new([(groups.count, groups.rhs)]), row: spec.rhs_feature, runs, isa })
 }
 
 /// The rows of the product: one per output position.
@@ -193,7 +187,7 @@ fn source(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn So
     let plain = Strided::new(rows.iter().map(|r| (r.dim.extent, r.dim.offset)));
     if let (true, Some(row)) = (spec.spatial.iter().all(|d| d.is_pointwise()), plain.uniform()) {
         let batch = Strided::new([(groups.count, groups.lhs)]);
-        return Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(spec.lhs_channel), simd: isa != Isa::Portable });
+        return Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(spec.lhs_channel), isa });
     }
     Box::new(patches(spec, groups, rows, isa))
 }
@@ -212,7 +206,7 @@ fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
         channels: spec.channels,
         channel: spec.lhs_channel,
         bounded,
-        simd: isa != Isa::Portable,
+        isa,
     }
 }
 

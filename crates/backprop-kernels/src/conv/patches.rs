@@ -1,6 +1,7 @@
 //! The input of a convolution seen as a matrix that is never stored: one row per output position, one term per (window
 //! position, channel).
 
+use crate::Isa;
 use crate::gemm::KC;
 use crate::gemm::pack::{MAX_WIDTH, copy_short, pack_rows, zero_rest};
 use crate::gemm::source::{Rows, Source, Strided};
@@ -45,7 +46,7 @@ pub(super) struct Patches {
     pub channel: isize,
     /// No patch reaches into padding.
     pub bounded: bool,
-    pub simd: bool,
+    pub isa: Isa,
 }
 
 /// Where a row's patch starts.
@@ -139,7 +140,7 @@ impl Source for Patches {
             unsafe {
                 if self.channel == 1 && len >= 8 {
                     from.iter_mut().filter(|f| f.is_null()).for_each(|f| *f = ZEROS.as_ptr());
-                    pack_rows(from, 1, len, dst, rows.width, self.simd);
+                    pack_rows(from, 1, len, dst, rows.width, self.isa);
                 } else {
                     pack_runs(from, self.channel, len, dst, rows.width);
                 }

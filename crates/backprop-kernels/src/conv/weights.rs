@@ -112,8 +112,7 @@ impl Weights {
             let packed: *mut f32 = scratch.cast();
             // SAFETY: the channels of each feature are adjacent elements of rhs; the panel's rows belong to this task.
             unsafe {
-                let simd = self.tiles.lanes > 4;
-                pack_rows(&starts[..count], 1, channels.len() * order.len(), packed, width, simd);
+                pack_rows(&starts[..count], 1, channels.len() * order.len(), packed, width, self.tiles.isa());
                 for (i, channel) in channels.enumerate() {
                     for (q, &position) in order.iter().enumerate() {
                         let from = packed.wrapping_add((i * order.len() + q) * width);

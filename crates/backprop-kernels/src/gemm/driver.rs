@@ -40,6 +40,8 @@ pub(crate) struct Driver {
     finish: Finish,
     splits: usize,
     units_per_task: usize,
+    /// Rows are finished panel by panel, while they are in the first-level cache, rather than block by block.
+    by_panels: bool,
 }
 
 /// Memory of a running task.
@@ -56,6 +58,20 @@ struct View {
     at: *const f32,
     /// (row, term) strides of an operand read in place.
     strides: Option<(isize, isize)>,
+}
+
+/// The sums of a block while they are formed.
+#[derive(Clone, Copy)]
+struct Sums {
+    /// Terms of the chunk.
+    k: usize,
+    /// Adds to what earlier chunks gave.
+    add: bool,
+    /// No chunk comes after this one.
+    last: bool,
+    to: *mut f32,
+    /// Distance between rows.
+    ld: isize,
 }
 
 impl Driver {
@@ -83,11 +99,17 @@ impl Driver {
             }
         }
         let splits = x.splits();
+        let by_panels = epilogue.is_some() && splits == 1;
         let finish = Finish { x, out, epilogue, simd: micro.simd() };
-        let mut driver = Driver { x, micro, block, a, b, finish, splits, units_per_task: 1 };
+        let mut driver = Driver { x, micro, block, a, b, finish, splits, units_per_task: 1, by_panels };
         let unit = block.m * block.n * (x.k.div_ceil(splits) + 16);
         driver.units_per_task = if small { driver.units().max(1) } else { (SMALL / 2 / unit).max(1) };
         driver
+    }
+
+    /// Finishes whole blocks: for an epilogue that wants many rows at once.
+    pub fn by_blocks(self) -> Driver {
+        Driver { by_panels: false, ..self }
     }
 
     fn row_blocks(&self) -> usize {
@@ -145,7 +167,16 @@ impl Driver {
     }
 
     fn scratch_tile(&self) -> usize {
-        if self.splits > 1 || self.finish.in_place().is_some() { 0 } else { round64(4 * self.block.m * self.block.n) }
+        if self.splits > 1 || self.finish.in_place().is_some() {
+            return 0;
+        }
+        let rows = if self.one_panel_at_a_time() { self.micro.rows.min(self.block.m) } else { self.block.m };
+        round64(4 * rows * self.block.n)
+    }
+
+    /// Whether a panel of rows is finished before the next begins, so that all use the same place.
+    fn one_panel_at_a_time(&self) -> bool {
+        self.by_panels && self.x.chunks() == 1
     }
 
     pub fn scratch(&self) -> usize {
@@ -284,16 +315,17 @@ impl Driver {
             let area = Area { batch, row0, rows, col0, cols };
             let (to, ld) = self.destination(area, split, memory);
             let chunks = self.x.chunks();
-            let first = split * chunks / self.splits;
-            for chunk in first..(split + 1) * chunks / self.splits {
+            let (first, end) = (split * chunks / self.splits, (split + 1) * chunks / self.splits);
+            for chunk in first..end {
                 // SAFETY: as the caller vouches; `to` is this unit's own part of the output, the workspace or the scratch.
                 unsafe {
                     let a = self.view(true, memory, batch, row_block, chunk, &mut packed[0]);
                     let b = self.view(false, memory, batch, col_block, chunk, &mut packed[1]);
-                    self.multiply(rows, cols, self.chunk(chunk).1, a, b, to, ld, chunk > first);
+                    let sums = Sums { k: self.chunk(chunk).1, add: chunk > first, last: chunk + 1 == end, to, ld };
+                    self.multiply(area, a, b, sums, memory);
                 }
             }
-            if self.splits == 1 && self.finish.in_place().is_none() {
+            if self.splits == 1 && self.finish.in_place().is_none() && !self.by_panels {
                 // SAFETY: the tile holds the finished area.
                 unsafe { self.finish.area(area, to, ld as usize, memory.operands, self.epilogue_scratch(memory)) };
             }
@@ -310,7 +342,7 @@ impl Driver {
             let offset = area.row0 as isize * stride + area.col0 as isize;
             return (self.finish.output(area.batch, memory.operands).wrapping_offset(offset), stride);
         }
-        (memory.scratch.wrapping_add(self.scratch_a() + self.scratch_b()).cast(), self.block.n as isize)
+        (memory.scratch.wrapping_add(self.scratch_a() + self.scratch_b()).cast(), area.cols as isize)
     }
 
     fn epilogue_scratch(&self, memory: Memory<'_>) -> *mut u8 {
@@ -360,16 +392,16 @@ impl Driver {
     /// One chunk of one block: every register tile of it.
     ///
     /// # Safety
-    /// The views hold `rows` and `cols` of `k` terms; `to` is valid for the block.
-    #[expect(clippy::too_many_arguments, reason = "the block, its operands and its destination")]
-    unsafe fn multiply(&self, rows: usize, cols: usize, k: usize, a: View, b: View, to: *mut f32, ld: isize, add: bool) {
-        for (row0, count) in self.row_panels(rows) {
+    /// As [`run`](Self::run); the views hold the area's rows and columns of the chunk, the sums have a place for all of it.
+    unsafe fn multiply(&self, area: Area, a: View, b: View, sums: Sums, memory: Memory<'_>) {
+        let Sums { k, add, last, to, ld } = sums;
+        for (row0, count) in self.row_panels(area.rows) {
             let (a_at, a_row, a_step) = match a.strides {
                 Some((row, term)) => (a.at.wrapping_offset(row0 as isize * row), row, term),
                 None => (a.at.wrapping_add(row0 * k), 1, count as isize),
             };
-            let c = to.wrapping_offset(row0 as isize * ld);
-            for (col0, cols, width) in self.col_panels(cols) {
+            let c = if self.one_panel_at_a_time() { to } else { to.wrapping_offset(row0 as isize * ld) };
+            for (col0, cols, width) in self.col_panels(area.cols) {
                 let (b_at, b_step) = match b.strides {
                     Some((_, term)) => (b.at.wrapping_add(col0), term),
                     None => (b.at.wrapping_add(col0 * k), width as isize),
@@ -378,6 +410,11 @@ impl Driver {
                 let c = c.wrapping_add(col0);
                 // SAFETY: the tile lies within the block.
                 unsafe { tile(&Tile { k, a: a_at, a_row, a_step, b: b_at, b_step, cols, c, c_row: ld, add }) };
+            }
+            if last && self.by_panels {
+                let area = Area { row0: area.row0 + row0, rows: count, ..area };
+                // SAFETY: `c` holds the finished rows.
+                unsafe { self.finish.area(area, c, ld as usize, memory.operands, self.epilogue_scratch(memory)) };
             }
         }
     }

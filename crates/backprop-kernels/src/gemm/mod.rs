@@ -12,9 +12,12 @@ pub(crate) mod micro;
 #[cfg(target_arch = "x86_64")]
 mod micro_x86;
 pub(crate) mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_x86;
 pub(crate) mod parts;
 pub(crate) mod plan;
 pub(crate) mod source;
+mod transposed;
 
 use std::sync::Arc;
 
@@ -27,6 +30,7 @@ use micro::Micro;
 use parts::Parts;
 use plan::Extents;
 use source::{Matrix, Runs, Strided};
+use transposed::Transposed;
 
 /// Terms of one sequential chain.
 pub const KC: usize = 256;
@@ -105,6 +109,18 @@ impl GemmSpec {
         }
     }
 
+    /// What the product costs in this orientation, in multiply-adds. The bits are the same in both.
+    fn cost(&self, micro: &Micro, store: usize) -> usize {
+        let compute = self.m * self.n.next_multiple_of(micro.lanes) * self.k;
+        let direct = self.b_col == 1 || self.n == 1;
+        compute + if direct { 0 } else { PACK * self.n * self.k } + store * self.m * self.n
+    }
+
+    /// Multiply-adds that an element of C costs which is not stored by whole vectors.
+    fn store(&self) -> usize {
+        if self.c_col == 1 || self.n == 1 { 0 } else { STORE }
+    }
+
     /// Batches that only continue the rows of A and C become rows.
     fn flattened(mut self) -> GemmSpec {
         while let Some(&BatchDim { extent, a, b: 0, c }) = self.batch.last() {
@@ -133,22 +149,21 @@ pub struct Gemm {
 impl Gemm {
     /// Plans a product.
     pub fn new(spec: GemmSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Gemm {
-        let (spec, swapped) = if epilogue.is_some() {
-            (spec, false)
-        } else {
-            let spec = spec.flattened();
-            let swap = spec.c_row == 1 && (spec.c_col != 1 || spec.n == 1) && spec.m > 1;
-            (if swap { spec.transposed() } else { spec }, swap)
-        };
+        let plain = epilogue.is_none();
+        let spec = if plain { spec.flattened() } else { spec };
         let micro = Micro::of(isa);
+        let turned = spec.transposed();
+        let stores = if plain { [spec.store(), turned.store()] } else { [0, STORE] };
+        let swapped = turned.cost(micro, stores[1]) < spec.cost(micro, stores[0]);
+        let spec = if swapped { turned } else { spec };
         let x = Extents { batch: spec.batches(), m: spec.m, n: spec.n, k: spec.k };
         let strided = |pick: fn(&BatchDim) -> isize| Strided::new(spec.batch.iter().map(|d| (d.extent, pick(d))));
         let side = |batch: Strided, row: isize, term: isize, operand: usize, mode: Mode| Side {
-            source: Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(term), simd: isa != Isa::Portable }),
+            source: Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(term), isa }),
             operand,
             mode,
         };
-        let (a_mode, b_mode) = modes(&spec, x, micro);
+        let (a_mode, b_mode) = modes(&spec, x);
         let a = side(strided(|d| d.a), spec.a_row, spec.a_col, usize::from(swapped), a_mode);
         let b = side(strided(|d| d.b), spec.b_col, spec.b_row, usize::from(!swapped), b_mode);
         let out = Output {
@@ -158,32 +173,35 @@ impl Gemm {
             col: Strided::new([(spec.n, spec.c_col)]),
             logical: Logical::default(),
         };
-        let driver = Driver::new(x, micro, a, b, out, epilogue);
+        let driver = match epilogue {
+            Some(inner) if swapped => {
+                let epilogue = Transposed { inner, simd: micro.simd() };
+                Driver::new(x, micro, a, b, out, Some(Arc::new(epilogue))).by_blocks()
+            }
+            _ => Driver::new(x, micro, a, b, out, epilogue),
+        };
         Gemm { parts: Parts::new(vec![Box::new(driver)]) }
     }
 }
 
-/// Products of so few multiply-adds are not worth packing A.
-const TINY: usize = 1 << 16;
+/// Multiply-adds in the time of packing an element of B whose columns are not adjacent: a fifth of a cycle.
+const PACK: usize = 6;
+/// Multiply-adds in the time of turning an element of C: half a cycle.
+const STORE: usize = 16;
 
-/// Elements of A up to which it is packed once for all blocks of columns rather than by each of them.
-const SHARED_A: usize = 1 << 20;
+/// Rows up to which B is read in place rather than packed for all blocks of rows.
+const FEW_ROWS: usize = 512;
+
+/// Elements of A up to which a packed copy of it has a place in the workspace.
+const SHARED_A: usize = 1 << 22;
 
 /// How the operands of a plain product are read.
-fn modes(spec: &GemmSpec, x: Extents, micro: &Micro) -> (Mode, Mode) {
-    // Rows a multiple of 2 KiB apart share so few sets of the first-level cache that they evict each other.
-    let aliased = spec.a_row % 512 == 0 && x.k > 32 && x.m > 8;
-    let few_cols = x.n <= micro.cols() || x.m * x.n * x.k <= TINY;
-    let b = if spec.b_col == 1 && x.m <= 2 * micro.rows { Mode::Direct } else { Mode::Shared };
-    // Adjacent rows are packed at the speed of a copy; only a transposition is worth a place in the workspace.
-    let transposes = spec.a_row != 1 && b == Mode::Shared;
-    let a = if few_cols && !aliased {
-        Mode::Direct
-    } else if transposes && x.batch * x.m * x.k <= SHARED_A {
-        Mode::Shared
-    } else {
-        Mode::Private
-    };
+fn modes(spec: &GemmSpec, x: Extents) -> (Mode, Mode) {
+    let b = if spec.b_col == 1 && x.m <= FEW_ROWS { Mode::Direct } else { Mode::Shared };
+    // Rows or terms a multiple of 4 KiB apart share so few sets of the caches that they evict each other: that costs more
+    // than packing them once where there are many columns.
+    let aliased = spec.a_row % 1024 == 0 || spec.a_col % 1024 == 0;
+    let a = if aliased && x.n >= 1024 && x.m >= 1024 && x.batch * x.m * x.k <= SHARED_A { Mode::Shared } else { Mode::Direct };
     (a, b)
 }
 

@@ -5,8 +5,8 @@ use super::micro::Micro;
 
 /// Multiply-adds of a task that lasts 20 to 50 µs on one core.
 const TASK: usize = 1 << 21;
-/// Fewer multiply-adds than this run as one task: two barriers would cost more than they win.
-pub(crate) const SMALL: usize = 3 << 20;
+/// Fewer multiply-adds than this, 4 µs on one core, run as one task: barriers would cost more than they win.
+pub(crate) const SMALL: usize = 1 << 19;
 /// Parts of the sum over k at most: enough for 64 cores.
 const MAX_SPLITS: usize = 64;
 /// Chunks of a part at least: shorter ones cost more in combining than they win.
@@ -68,7 +68,8 @@ pub(crate) struct Block {
 impl Block {
     pub fn choose(x: Extents, micro: &Micro, private: Private) -> Block {
         let depth = x.k.div_ceil(x.splits()).max(1);
-        let task = (x.multiply_adds() / 256).clamp(3 * TASK / 4, 3 * TASK);
+        let all = x.multiply_adds();
+        let task = (all / 8).min(3 * TASK / 4).max(all / 256).clamp(SMALL / 2, 3 * TASK);
         let area = task / depth;
         let (rows, cols) = (micro.rows, micro.cols());
         let round = |value: usize, unit: usize| value.div_ceil(unit).max(1) * unit;

@@ -2,6 +2,7 @@
 
 use super::KC;
 use super::pack::{MAX_WIDTH, pack_adjacent, pack_rows};
+use crate::Isa;
 
 /// One operand: `batches` matrices of rows with k terms each, in any layout.
 pub(crate) trait Source: Send + Sync {
@@ -9,7 +10,7 @@ pub(crate) trait Source: Send + Sync {
     ///
     /// # Safety
     /// `base` is the operand as planned, the ranges lie within it, `dst` is valid for `k * width` elements, and the processor
-    /// has AVX2 if the source was made for it.
+    /// has the instructions that the source was made for.
     unsafe fn pack(&self, base: *const f32, batch: usize, rows: Rows, k0: usize, k: usize, dst: *mut f32);
 
     /// The strides (row, term) if the operand can be read in place.
@@ -100,7 +101,7 @@ pub(crate) struct Matrix {
     pub row: isize,
     /// Offset of each run of `run` terms.
     pub runs: Runs,
-    pub simd: bool,
+    pub isa: Isa,
 }
 
 /// Where the terms of a row lie.
@@ -121,13 +122,13 @@ impl Source for Matrix {
             // SAFETY: the run lies within the rows and terms that the caller vouches for.
             unsafe {
                 if self.row == 1 {
-                    pack_adjacent(from, rows.count, step, len, dst, rows.width);
+                    pack_adjacent(from, rows.count, step, len, dst, rows.width, self.isa);
                 } else {
                     let mut starts = [from; MAX_WIDTH];
                     for (r, start) in starts[..rows.count].iter_mut().enumerate() {
                         *start = from.wrapping_offset(r as isize * self.row);
                     }
-                    pack_rows(&starts[..rows.count], step, len, dst, rows.width, self.simd);
+                    pack_rows(&starts[..rows.count], step, len, dst, rows.width, self.isa);
                 }
             }
         };
