@@ -156,16 +156,6 @@ const LAYERS: [[usize; 8]; 12] = [
     [32, 16, 192, 192, 3, 1, 1, 192],
 ];
 
-/// Adjusts a data gradient to groups of one channel.
-fn depthwise_data(layer: Layer) -> backprop_kernels::conv::ConvSpec {
-    let [forward, ..] = layer.torch_specs();
-    let [_, mut data, _] = Layer { groups: 1, ..layer }.torch_specs();
-    (data.channels, data.feature_groups) = (1, layer.groups);
-    (data.rhs_feature, data.rhs_channel) = (forward.rhs_feature, forward.rhs_channel);
-    data.spatial.iter_mut().zip(&forward.spatial).for_each(|(d, f)| d.rhs = f.rhs);
-    data
-}
-
 fn convolutions(isa: Isa, pool: &Pool, peak: f64) {
     println!("  batch size chan feat win str groups  share of peak (microseconds): forward, data, weight");
     // A fourth argument picks one layer by its number.
@@ -175,10 +165,7 @@ fn convolutions(isa: Isa, pool: &Pool, peak: f64) {
     {
         let layer = Layer { batch, size, channels, features, window, stride, pad, groups };
         let out = layer.out();
-        let [forward, mut data, weight] = layer.torch_specs();
-        if groups > 1 {
-            data = depthwise_data(layer);
-        }
+        let [forward, data, weight] = layer.torch_specs();
         let x = batch * size * size * channels;
         let w = window * window * channels / groups * features;
         let y = batch * out * out * features;

@@ -110,22 +110,28 @@ const DEPTHWISE: [Layer; 4] = [
     Layer { batch: 2, size: 20, channels: 37, features: 37, window: 17, stride: 1, pad: 8, groups: 37 },
 ];
 
+/// Layers with any number of channels, padding larger than the window and sizes from 1 on; every third one is depthwise.
+fn layers(dice: &mut Dice) -> Vec<Layer> {
+    let mut all = Vec::new();
+    for i in 0..90 {
+        let channels = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 64, 65, 70][i % 18];
+        let (size, window, pad) = (dice.roll(1, 10), dice.roll(1, 4), dice.roll(0, 5));
+        let (groups, features) = if i % 3 == 2 { (channels, channels) } else { (1, dice.roll(1, 70)) };
+        let layer = Layer { batch: dice.roll(1, 3), size, channels, features, window, stride: dice.roll(1, 3), pad, groups };
+        if size + 2 * pad >= window {
+            all.push(layer);
+        }
+    }
+    all
+}
+
 fn specs() -> Vec<ConvSpec> {
     let mut dice = Dice(1);
     let mut all: Vec<ConvSpec> = (0..300).map(|i| dice.spec(if i % 3 == 0 { 20 } else { 5 }, i % 2 == 0)).collect();
-    all.extend(LAYERS.iter().flat_map(Layer::specs));
-    for layer in &DEPTHWISE {
-        let [forward, _, weight] = layer.specs();
-        // With one channel in a group, the data gradient is a depthwise convolution again.
-        let [_, mut data, _] = Layer { groups: 1, ..*layer }.specs();
-        data.channels = 1;
-        data.feature_groups = layer.groups;
-        (data.rhs_feature, data.rhs_channel) = (1, layer.features as isize);
-        for (dim, forward) in data.spatial.iter_mut().zip(&forward.spatial) {
-            dim.rhs = forward.rhs;
-        }
-        all.extend([forward, data, weight]);
-    }
+    all.extend(LAYERS.iter().chain(&DEPTHWISE).flat_map(Layer::specs));
+    all.extend(LAYERS.iter().chain(&DEPTHWISE).flat_map(Layer::torch_specs));
+    let layers = layers(&mut dice);
+    all.extend(layers.iter().enumerate().flat_map(|(i, l)| if i % 2 == 0 { l.specs() } else { l.torch_specs() }));
     let empty = LAYERS[0].specs()[0].clone();
     all.push(ConvSpec { batch: 0, ..empty.clone() });
     all.push(ConvSpec { channels: 0, ..empty.clone() });
@@ -195,6 +201,74 @@ fn direct(s: &ConvSpec, lhs: &[f32], rhs: &[f32]) -> Vec<(usize, f64, f64)> {
         results.push((out as usize, sum, size));
     }
     results
+}
+
+/// Calls `each(logical index, offset)` for the elements of a tensor with such dimensions.
+fn elements(dims: &[(usize, isize)], mut each: impl FnMut(usize, usize)) {
+    for index in 0..dims.iter().map(|d| d.0).product() {
+        let (mut offset, mut rest) = (0, index);
+        for &(extent, stride) in dims.iter().rev() {
+            offset += (rest % extent) as isize * stride;
+            rest /= extent;
+        }
+        each(index, offset as usize);
+    }
+}
+
+/// Dimensions of lhs, rhs and output with their strides.
+fn dimensions(s: &ConvSpec) -> [Vec<(usize, isize)>; 3] {
+    let all = |dims: [(usize, isize); 2], spatial: fn(&ConvDim) -> (usize, isize)| {
+        dims.into_iter().chain(s.spatial.iter().map(spatial)).collect()
+    };
+    [
+        all([(s.batch * s.batch_groups, s.lhs_batch), (s.channels * s.feature_groups, s.lhs_channel)], |d| (d.input, d.lhs)),
+        all([(s.channels, s.rhs_channel), (s.features, s.rhs_feature)], |d| (d.window, d.rhs)),
+        all([(s.batch, s.out_batch), (s.features, s.out_feature)], |d| (d.output, d.out)),
+    ]
+}
+
+/// The same convolution of operands that lie otherwise in memory.
+fn rearranged(s: &ConvSpec, dice: &mut Dice) -> ConvSpec {
+    let mut other = s.clone();
+    let [lhs, rhs, out] = dimensions(s).map(|dims| dice.dense(&dims.iter().map(|d| d.0).collect::<Vec<_>>()));
+    (other.lhs_batch, other.lhs_channel) = (lhs[0], lhs[1]);
+    (other.rhs_channel, other.rhs_feature) = (rhs[0], rhs[1]);
+    (other.out_batch, other.out_feature) = (out[0], out[1]);
+    for (d, dim) in other.spatial.iter_mut().enumerate() {
+        (dim.lhs, dim.rhs, dim.out) = (lhs[d + 2], rhs[d + 2], out[d + 2]);
+    }
+    other
+}
+
+/// The bits of the output's elements in logical order, for operands that are the same numbers in logical order.
+fn logical_bits(s: &ConvSpec, isa: Isa, pool: &Pool) -> Vec<u32> {
+    let [lhs_dims, rhs_dims, out_dims] = dimensions(s);
+    let operand = |dims: &[(usize, isize)], size: usize, seed: u64| {
+        let numbers = uniform(dims.iter().map(|d| d.0).product(), seed);
+        let mut memory = vec![0f32; size];
+        elements(dims, |index, offset| memory[offset] = numbers[index]);
+        memory
+    };
+    let [lhs_size, rhs_size, out_size] = sizes(s);
+    let (mut lhs, mut rhs) = (operand(&lhs_dims, lhs_size, 11), operand(&rhs_dims, rhs_size, 12));
+    let mut out = vec![f32::NAN; out_size];
+    let kernel = Conv::new(s, None, isa).unwrap();
+    // SAFETY: the buffers have the spec's sizes; the ISA is available.
+    unsafe { run_kernel(&kernel, pool, &[lhs.as_mut_ptr().cast(), rhs.as_mut_ptr().cast(), out.as_mut_ptr().cast()]) };
+    let mut bits = Vec::new();
+    elements(&out_dims, |_, offset| bits.push(out[offset].to_bits()));
+    bits
+}
+
+#[test]
+fn where_the_operands_lie_changes_no_bit() {
+    let (pool, mut dice) = (Pool::new(2), Dice(5));
+    for s in specs() {
+        let other = rearranged(&s, &mut dice);
+        for &isa in Isa::available() {
+            assert!(logical_bits(&s, isa, &pool) == logical_bits(&other, isa, &pool), "{isa}: {s:#?}\n{other:#?}");
+        }
+    }
 }
 
 fn inputs(s: &ConvSpec) -> (Vec<f32>, Vec<f32>) {

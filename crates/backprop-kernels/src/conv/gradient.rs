@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::micro::{Scattered, Target, Term, Tiles};
+use super::pad::Pad;
 use super::patches::MAX_RANK;
 use super::spec::Phase;
 use crate::Isa;
@@ -59,9 +60,13 @@ impl Dim {
 pub(super) struct Gradient {
     x: Extents,
     dims: Vec<Dim>,
+    pad: Option<Pad>,
     /// Adjacent rows of a tap, and the taps that have rows of their own.
     rows: usize,
     taps: usize,
+    /// Distance of adjacent rows, and of taps, in rows of the output.
+    row_step: usize,
+    tap_step: usize,
     lhs_group: isize,
     rhs_group: isize,
     rhs: isize,
@@ -106,10 +111,18 @@ impl Gradient {
             && adjacent(spec.rhs_feature, phase.groups.features)
     }
 
-    /// Plans it; rows of `out` are numbered (batch, space).
-    pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Gradient {
+    /// Plans it for the input or a copy between zeros. Rows of `out` are numbered (batch, space), or (space, batch) where the
+    /// batches of adjacent taps of the innermost dimension are adjacent rows.
+    pub fn new(
+        phase: &Phase,
+        pad: Option<Pad>,
+        merged: bool,
+        out: Output,
+        epilogue: Option<Arc<dyn Epilogue>>,
+        isa: Isa,
+    ) -> Gradient {
         let (spec, groups, tiles) = (&phase.spec, phase.groups, Tiles::of(isa));
-        let dims = spec.spatial.iter().map(|d| Dim {
+        let mut dims: Vec<Dim> = Vec::from_iter(spec.spatial.iter().map(|d| Dim {
             input: d.input,
             origin: -d.pad_low,
             terms: d.window,
@@ -118,10 +131,15 @@ impl Gradient {
             tap_step: d.stride as isize,
             lhs: d.lhs,
             rhs: d.rhs,
-        });
+        }));
         let x = Extents { batch: groups.count, m: spec.positions(), n: groups.features, k: spec.terms() };
-        let taps: usize = spec.spatial.iter().map(|d| d.output).product();
-        let (band, cols) = block(x, spec.batch, tiles);
+        let mut rows = spec.batch;
+        if let (true, Some(inner)) = (merged, dims.last_mut()) {
+            rows *= std::mem::replace(&mut inner.taps, 1);
+        }
+        let taps: usize = dims.iter().map(|d| d.taps).product();
+        let (row_step, tap_step) = if merged { (1, rows) } else { (taps, 1) };
+        let (band, cols) = block(x, rows, tiles);
         // Copied columns stay in the first-level cache, which pays where many tiles use them; far apart they are better left.
         let uses = band.div_ceil(tiles.adjacent) * taps;
         let direct = x.n.is_multiple_of(tiles.lanes) && (uses < MANY_USES || x.n <= tiles.cols() || x.n >= FAR_COLS);
@@ -129,9 +147,12 @@ impl Gradient {
         let units_per_task = if x.multiply_adds() <= SMALL { usize::MAX } else { (TASK / 4 / unit.max(1)).max(1) };
         Gradient {
             x,
-            dims: dims.collect(),
-            rows: spec.batch,
+            dims,
+            pad,
+            rows,
             taps,
+            row_step,
+            tap_step,
             lhs_group: groups.lhs,
             rhs_group: groups.rhs,
             rhs: phase.rhs,
@@ -146,6 +167,11 @@ impl Gradient {
 
     fn bands(&self) -> usize {
         self.rows.div_ceil(self.band)
+    }
+
+    /// So little work that one task does everything.
+    fn is_small(&self) -> bool {
+        self.units_per_task == usize::MAX
     }
 
     fn units(&self) -> usize {
@@ -261,7 +287,8 @@ impl Gradient {
         let area = Area { batch, row0: row * self.taps, rows: height * self.taps, col0, cols };
         let (to, ld) = self.destination(area, split, memory);
         let panels: *mut f32 = memory.scratch.cast();
-        let lhs = memory.operands[0].cast::<f32>().cast_const().wrapping_offset(batch as isize * self.lhs_group);
+        let lhs = if self.pad.is_some() { self.copy(memory.workspace) } else { memory.operands[0].cast() };
+        let lhs = lhs.cast_const().wrapping_offset(batch as isize * self.lhs_group);
         let chunks = self.x.chunks();
         let first = split * chunks / splits;
         let rhs = memory.operands[1].cast::<f32>().cast_const();
@@ -274,8 +301,8 @@ impl Gradient {
             }
             let b = if self.direct { rhs } else { panels };
             for tap in 0..self.taps {
-                let to = to.wrapping_offset(tap as isize * ld);
-                // SAFETY: the rows of this tap are every `taps`th of the area.
+                let to = to.wrapping_offset((tap * self.tap_step) as isize * ld);
+                // SAFETY: the rows of this tap lie within the area.
                 unsafe { self.multiply(runs, tap, row..row + height, cols, (lhs, b), (to, ld), chunk > first, terms) };
             }
         }
@@ -289,7 +316,7 @@ impl Gradient {
     /// One chunk of one tap of a block: every register tile of it.
     ///
     /// # Safety
-    /// As [`Phased::run`]; `to` is valid for the block's columns of every `taps`th row, rows `ld` apart.
+    /// As [`Phased::run`]; `to` is valid for the block's columns of every `row_step`th row, rows `ld` apart.
     #[expect(clippy::too_many_arguments, reason = "the block, its operands and its destination")]
     unsafe fn multiply(
         &self,
@@ -308,7 +335,7 @@ impl Gradient {
                 known = (width, self.terms(runs, tap, lhs, width, terms));
             }
             let b = b.wrapping_add(if self.direct { col } else { col * self.depth() });
-            let c_row = ld * self.taps as isize;
+            let c_row = ld * self.row_step as isize;
             for (row, height) in Tiles::bands(rows.len(), self.tiles.adjacent) {
                 let c = to.wrapping_offset(row as isize * c_row).wrapping_add(col);
                 let to = Target { cols: count, c, c_row, add };
@@ -319,12 +346,25 @@ impl Gradient {
         }
     }
 
+    fn partials(&self, workspace: *mut u8) -> *mut f32 {
+        workspace.cast()
+    }
+
+    fn partials_bytes(&self) -> usize {
+        if self.x.splits() > 1 { round64(4 * self.x.splits() * self.x.outputs()) } else { 0 }
+    }
+
+    /// Where a copy of the input lies.
+    fn copy(&self, workspace: *mut u8) -> *mut f32 {
+        workspace.wrapping_add(self.partials_bytes()).cast()
+    }
+
     /// Where a block's sums are formed, and the distance between its rows.
     fn destination(&self, area: Area, split: usize, memory: Memory<'_>) -> (*mut f32, isize) {
         let x = &self.x;
         if x.splits() > 1 {
             let row = (split * x.batch + area.batch) * x.m + area.row0;
-            return (memory.workspace.cast::<f32>().wrapping_add(row * x.n + area.col0), x.n as isize);
+            return (self.partials(memory.workspace).wrapping_add(row * x.n + area.col0), x.n as isize);
         }
         if let Some(stride) = self.finish.in_place() {
             let offset = area.row0 as isize * stride + area.col0 as isize;
@@ -357,14 +397,15 @@ impl Phased for Gradient {
     fn tasks(&self, phase: usize) -> usize {
         match phase {
             _ if self.x.outputs() == 0 => 0,
-            0 => 0,
+            0 if self.is_small() => 0,
+            0 => self.pad.as_ref().map_or(0, Pad::tasks),
             1 => self.units().div_ceil(self.units_per_task),
             _ => self.finish.combine_tasks(),
         }
     }
 
     fn workspace(&self) -> usize {
-        if self.x.splits() > 1 { round64(4 * self.x.splits() * self.x.outputs()) } else { 0 }
+        self.partials_bytes() + round64(4 * self.pad.as_ref().map_or(0, Pad::size))
     }
 
     fn scratch(&self) -> usize {
@@ -374,7 +415,15 @@ impl Phased for Gradient {
     unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>) {
         if phase == 2 {
             // SAFETY: as the caller vouches; the parts are complete.
-            return unsafe { self.finish.combine(task, memory.workspace.cast(), memory.operands, memory.scratch) };
+            return unsafe { self.finish.combine(task, self.partials(memory.workspace), memory.operands, memory.scratch) };
+        }
+        if let (Some(pad), true) = (&self.pad, phase == 0 || self.is_small()) {
+            let tasks = if phase == 0 { task..task + 1 } else { 0..pad.tasks() };
+            // SAFETY: as the caller vouches; every task has its own lines.
+            tasks.for_each(|task| unsafe { pad.copy(task, memory.operands[0].cast(), self.copy(memory.workspace)) });
+        }
+        if phase == 0 {
+            return;
         }
         let mut terms = [Term { a: std::ptr::null(), b: 0 }; KC];
         let mut runs = Runs { all: [Run::default(); KC], count: 0 };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::lines::{Lines, MAX_ROWS, addresses};
 use super::micro::{Gathered, Target, Tiles};
+use super::pad::Pad;
 use super::patches::{MAX_RANK, Patches};
 use super::spec::Phase;
 use super::weights::Weights;
@@ -27,6 +28,7 @@ type AddressesFn = unsafe fn(&Lines, &Patches, &[isize; MAX_RANK], *const f32, *
 pub(super) struct Indirect {
     x: Extents,
     patches: Patches,
+    pad: Option<Pad>,
     weights: Weights,
     finish: Finish,
     tiles: &'static Tiles,
@@ -43,7 +45,15 @@ struct Unit {
 }
 
 impl Indirect {
-    pub fn new(phase: &Phase, patches: Patches, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Indirect {
+    /// Plans it for patches of the input, or of a copy between zeros.
+    pub fn new(
+        phase: &Phase,
+        patches: Patches,
+        pad: Option<Pad>,
+        out: Output,
+        epilogue: Option<Arc<dyn Epilogue>>,
+        isa: Isa,
+    ) -> Indirect {
         let (groups, tiles) = (phase.groups, Tiles::of(isa));
         let x = Extents { batch: groups.count, m: phase.spec.positions(), n: groups.features, k: phase.spec.terms() };
         let (rows, cols) = block(x, tiles);
@@ -52,6 +62,7 @@ impl Indirect {
         Indirect {
             x,
             patches,
+            pad,
             weights: Weights::new(phase, tiles),
             finish: Finish { x, out, epilogue, simd: isa != Isa::Portable },
             tiles,
@@ -91,7 +102,33 @@ impl Indirect {
     }
 
     fn partials(&self, workspace: *mut u8) -> *mut f32 {
+        self.copy(workspace).wrapping_add(self.pad_bytes() / 4)
+    }
+
+    fn pad_bytes(&self) -> usize {
+        round64(4 * self.pad.as_ref().map_or(0, Pad::size))
+    }
+
+    /// Where a copy of the input lies.
+    fn copy(&self, workspace: *mut u8) -> *mut f32 {
         workspace.wrapping_add(round64(4 * self.weights.size())).cast()
+    }
+
+    /// Tasks of packing weights and copying the input.
+    fn prepare_tasks(&self) -> usize {
+        self.weights.tasks() + self.pad.as_ref().map_or(0, Pad::tasks)
+    }
+
+    /// # Safety
+    /// As [`Phased::run`].
+    unsafe fn prepare(&self, task: usize, memory: Memory<'_>) {
+        // SAFETY: as the caller vouches; every task has its own part of the workspace.
+        unsafe {
+            match (&self.pad, task.checked_sub(self.weights.tasks())) {
+                (Some(pad), Some(task)) => pad.copy(task, memory.operands[0].cast(), self.copy(memory.workspace)),
+                _ => self.weights.pack(task, memory.operands[1].cast(), memory.workspace.cast(), memory.scratch),
+            }
+        }
     }
 
     /// Where a block's sums are formed, and the distance between its rows.
@@ -115,7 +152,8 @@ impl Indirect {
         let area = unit.area;
         lines.fill(&self.patches, area.row0, area.rows);
         let (to, ld) = self.destination(unit, memory);
-        let lhs = memory.operands[0].cast::<f32>().cast_const().wrapping_offset(self.patches.groups.offset(area.batch));
+        let lhs = if self.pad.is_some() { self.copy(memory.workspace) } else { memory.operands[0].cast() };
+        let lhs = lhs.cast_const().wrapping_offset(self.patches.groups.offset(area.batch));
         let table: *mut *const f32 = memory.scratch.cast();
         let mut runs = [0; KC];
         let (chunks, splits) = (self.x.chunks(), self.x.splits());
@@ -210,7 +248,7 @@ impl Phased for Indirect {
         }
         match phase {
             0 if self.is_small() => 0,
-            0 => self.weights.tasks(),
+            0 => self.prepare_tasks(),
             1 => self.units().div_ceil(self.units_per_task),
             _ => self.finish.combine_tasks(),
         }
@@ -218,7 +256,7 @@ impl Phased for Indirect {
 
     fn workspace(&self) -> usize {
         let partials = if self.x.splits() > 1 { self.x.splits() * self.x.outputs() } else { 0 };
-        round64(4 * self.weights.size()) + round64(4 * partials)
+        round64(4 * self.weights.size()) + self.pad_bytes() + round64(4 * partials)
     }
 
     fn scratch(&self) -> usize {
@@ -226,15 +264,15 @@ impl Phased for Indirect {
     }
 
     unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>) {
-        let pack = |task: usize| {
-            // SAFETY: as the caller vouches.
-            unsafe { self.weights.pack(task, memory.operands[1].cast(), memory.workspace.cast(), memory.scratch) };
-        };
         match phase {
-            0 => pack(task),
+            // SAFETY: as the caller vouches.
+            0 => unsafe { self.prepare(task, memory) },
             1 => {
                 if self.is_small() {
-                    (0..self.weights.tasks()).for_each(pack);
+                    for task in 0..self.prepare_tasks() {
+                        // SAFETY: as the caller vouches.
+                        unsafe { self.prepare(task, memory) };
+                    }
                 }
                 let mut lines = Lines::new();
                 let first = task.saturating_mul(self.units_per_task);

@@ -1,6 +1,6 @@
 //! Where the patches of a block of rows start, and the addresses of their elements at a window position.
 
-use super::patches::{MAX_RANK, Patches, ZEROS};
+use super::patches::{MAX_RANK, Patches, RowDim, ZEROS};
 use crate::simd::per_isa;
 
 /// Rows of a block at most.
@@ -23,7 +23,8 @@ impl Lines {
     /// The rows from `first` on of patches of an input without dilation.
     pub fn fill(&mut self, patches: &Patches, first: usize, count: usize) {
         self.count = count;
-        let Some((inner, outer)) = patches.rows.split_last() else { return };
+        let single = RowDim { extent: 1, offset: 0, spatial: None };
+        let (inner, outer) = patches.rows.split_last().unwrap_or((&single, &[]));
         let mut done = 0;
         while done < count {
             let (within, mut rest) = ((first + done) % inner.extent, (first + done) / inner.extent);

@@ -14,6 +14,7 @@ mod lines;
 mod micro;
 #[cfg(target_arch = "x86_64")]
 mod micro_x86;
+mod pad;
 mod patches;
 mod reach;
 mod spec;
@@ -85,12 +86,16 @@ fn depthwise(phase: &Phase, epilogue: &Option<Arc<dyn Epilogue>>, isa: Isa) -> O
 /// Channels from which on runs along them are worth an address for each row.
 const MIN_CHANNELS: usize = 8;
 
+/// Whether the rows' addresses can be found: there are no holes, and positions fit into 32 bits.
+fn can_address(spec: &ConvSpec) -> bool {
+    let small = |extent: usize| i32::try_from(extent).is_ok_and(|e| e < i32::MAX / 2);
+    spec.spatial.iter().all(|d| d.lhs_dilation == 1 && small(d.input) && small(d.output * d.stride))
+}
+
 /// Whether a convolution can read its input in place.
 fn indirect(spec: &ConvSpec) -> bool {
-    let small = |extent: usize| i32::try_from(extent).is_ok_and(|e| e < i32::MAX / 2);
-    let plain = spec.spatial.iter().all(|d| d.lhs_dilation == 1 && small(d.input) && small(d.output * d.stride));
     let pointwise = spec.spatial.iter().all(|d| d.is_pointwise() && d.stride == 1);
-    plain && !pointwise && spec.lhs_channel == 1 && spec.channels >= MIN_CHANNELS
+    can_address(spec) && !pointwise && spec.lhs_channel == 1 && spec.channels >= MIN_CHANNELS
 }
 
 /// One dimension of the rows, with its strides in the input and the output.
@@ -105,14 +110,18 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn
         return kernel;
     }
     if Gradient::fits(phase) {
-        return Box::new(Gradient::new(phase, output(phase, &rows(phase, false)), epilogue, isa));
+        return gradient(phase.clone(), epilogue, isa);
+    }
+    let stores_rows = epilogue.is_some() || phase.spec.out_feature == 1;
+    if stores_rows && is_narrow(&phase.spec, phase) {
+        return narrow(phase.clone(), epilogue, isa);
     }
     let (spec, groups) = (&phase.spec, phase.groups);
     let rows = rows(phase, epilogue.is_none());
     let out = output(phase, &rows);
     let swap = epilogue.is_none() && spec.out_feature != 1 && rows.iter().any(|r| r.out == 1);
     if !swap && indirect(spec) {
-        return Box::new(Indirect::new(phase, patches(spec, groups, &rows, isa), out, epilogue, isa));
+        return Box::new(Indirect::new(phase, patches(spec, groups, &rows, isa), None, out, epilogue, isa));
     }
     let (positions, features) = (spec.positions(), groups.features);
     // Many terms for few outputs: packing rhs ahead would only move a large operand twice.
@@ -129,10 +138,61 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn
     })
 }
 
+/// A weight gradient. Where the rows of one tap are few, those of adjacent taps are taken together.
+fn gradient(mut phase: Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn Phased> {
+    let spec = &phase.spec;
+    let inner = spec.spatial.last().copied().unwrap_or(ConvDim::UNIT);
+    let merged = spec.batch < MIN_CHANNELS
+        && phase.groups.count == 1
+        && inner.output > 1
+        && inner.stride == 1
+        && inner.lhs == spec.batch as isize
+        && spec.batch * inner.output <= MAX_MERGED;
+    let batches = spec.batch;
+    let pad = if merged { pad::pad(&mut phase, batches, false) } else { None };
+    let mut rows = rows(&phase, false);
+    if merged {
+        rows.rotate_left(1);
+    }
+    let out = output(&phase, &rows);
+    Box::new(Gradient::new(&phase, pad, merged, out, epilogue, isa))
+}
+
+/// Most elements of an input's innermost dimension and its channels that are taken together.
+const MAX_MERGED: usize = 64;
+
+/// Whether the few channels of the innermost window positions lie side by side.
+fn is_narrow(spec: &ConvSpec, phase: &Phase) -> bool {
+    let Some(inner) = spec.spatial.last() else { return false };
+    let adjacent = spec.lhs_channel == 1 || spec.channels == 1;
+    adjacent
+        && (1..MIN_CHANNELS).contains(&spec.channels)
+        && phase.groups.count == 1
+        && inner.window > 1
+        && inner.rhs_dilation == 1
+        && inner.lhs == spec.channels as isize
+        && spec.channels * inner.window <= MAX_MERGED
+        && can_address(spec)
+}
+
+/// A convolution whose runs of terms go over the innermost window positions and their channels.
+fn narrow(mut phase: Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn Phased> {
+    let channels = phase.spec.channels;
+    let pad = pad::pad(&mut phase, channels, true);
+    let rows = rows(&phase, false);
+    let mut merged = phase.spec.clone();
+    if let Some(inner) = merged.spatial.last_mut() {
+        merged.channels *= std::mem::replace(&mut inner.window, 1);
+    }
+    let patches = patches(&merged, phase.groups, &rows, isa);
+    let out = output(&phase, &rows);
+    Box::new(Indirect::new(&phase, patches, pad, out, epilogue, isa))
+}
+
 /// Where the outputs of the rows go.
 fn output(phase: &Phase, rows: &[Row]) -> Output {
     let (spec, groups) = (&phase.spec, phase.groups);
-    let all = phase.batch_rows * spec.batch == spec.positions();
+    let all = phase.batch_rows * spec.batch == spec.positions() && rows.first().is_none_or(|r| r.dim.spatial.is_none());
     let logical = Strided::new(rows.iter().map(|r| (r.dim.extent, r.logical)));
     Output {
         offset: phase.out,

@@ -67,14 +67,16 @@ impl Layer {
                 })
                 .collect(),
         };
+        // With one channel in a group, the data gradient is a depthwise convolution again.
+        let depthwise = groups > 1 && per_group == 1 && features == groups;
         let data = ConvSpec {
             lhs_batch: forward.out_batch,
             out_batch: forward.lhs_batch,
-            channels: features,
+            channels: if depthwise { 1 } else { features },
             rhs_channel: w[3],
             features: channels,
-            rhs_feature: w[2],
-            feature_groups: 1,
+            rhs_feature: if depthwise { w[3] } else { w[2] },
+            feature_groups: if depthwise { groups } else { 1 },
             spatial: forward
                 .spatial
                 .iter()
@@ -84,7 +86,7 @@ impl Layer {
                     output: size,
                     out: d.lhs,
                     stride: 1,
-                    pad_low: i(window - 1 - pad),
+                    pad_low: i(window) - 1 - i(pad),
                     lhs_dilation: stride,
                     reverse: true,
                     ..*d
