@@ -1,23 +1,63 @@
 //! The thread pool: a persistent team, a cheap barrier, asleep when idle.
 //!
-//! Tasks are claimed from one atomic counter, so a run is finished when its *tasks* are finished: nobody ever waits for a
-//! particular thread to wake up or to get its core back before it has claimed something.
+//! Work comes in phases of independent tasks. Tasks are claimed from one atomic counter, and the thread that finishes the last task
+//! of a phase makes the next one ready: nobody ever waits for a particular thread to wake up or to get its core back before it
+//! has claimed something, the caller's included.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-/// Turns of `spin_loop` before a waiting thread starts to yield: 10 to 40 µs, the length of a task.
-const SPINS: usize = 1_000;
-/// Turns of `yield_now` after that before it sleeps; each is a system call, so this bounds what an idle team costs.
-const YIELDS: usize = 20;
+/// Turns of `spin_loop` before a waiting thread sleeps: 40 to 160 µs, a few tasks. It does not yield before that: where a core is
+/// shared, Linux lets a thread that yields wait for all others' time slices, but one that wakes up go first.
+const SPINS: usize = 4_000;
+/// After so long a thread offers its core to others before it claims another task. Where a core is shared the system takes it away
+/// after a few milliseconds anyway; taken within a task, all would wait until it comes back.
+const SLICE: Duration = Duration::from_micros(1_400);
 
-/// A task: called with (task, worker).
-type Body<'a> = dyn Fn(usize, usize) + Sync + 'a;
+/// Independent tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Phase {
+    /// How many.
+    pub tasks: usize,
+    /// Whether all of them take less time than sharing them would: one thread runs them.
+    pub short: bool,
+}
+
+/// Phases of independent tasks.
+pub trait Work: Sync {
+    /// Makes the next phase ready, `None` at the end. Called when the tasks of the phase before are finished, and never while
+    /// anything else of this work runs.
+    fn next(&self) -> Option<Phase>;
+
+    /// Runs a task of the phase.
+    fn task(&self, task: usize, worker: usize);
+}
+
+/// One phase.
+struct Single<'a> {
+    tasks: usize,
+    given: AtomicBool,
+    body: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+impl Work for Single<'_> {
+    fn next(&self) -> Option<Phase> {
+        (!self.given.swap(true, Ordering::Relaxed)).then_some(Phase { tasks: self.tasks, short: false })
+    }
+
+    fn task(&self, task: usize, worker: usize) {
+        (self.body)(task, worker);
+    }
+}
+
+/// What a new team does.
+static NOTHING: Single<'static> = Single { tasks: 0, given: AtomicBool::new(true), body: &|_, _| {} };
 
 /// A persistent team of threads that runs numbered tasks.
 ///
@@ -33,33 +73,33 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct Line<T>(T);
 
-/// The run in progress; written only by the thread that holds `busy`, while `unclaimed` is not positive.
-struct Job {
-    body: *const Body<'static>,
-    tasks: usize,
-}
-
 struct Shared {
-    /// Tasks nobody has claimed yet; zero or negative when there is nothing to do.
-    unclaimed: Line<AtomicIsize>,
-    /// Tasks that are not finished.
+    /// The number of the phase, in the upper half, and how many of its tasks nobody has claimed.
+    phase: Line<AtomicU64>,
+    /// Tasks of the phase that are not finished.
     unfinished: Line<AtomicUsize>,
-    /// Held by the one caller whose run the team works on.
+    /// Tasks of the phase.
+    tasks: AtomicUsize,
+    /// Held by the one caller whose work the team does.
     busy: Line<AtomicBool>,
+    /// Whether the work is done.
+    over: AtomicBool,
     sleepers: AtomicUsize,
     caller_sleeps: AtomicBool,
     shutdown: AtomicBool,
-    job: UnsafeCell<Job>,
+    /// What is being done; written only by the thread that holds `busy`, while no task is unclaimed.
+    work: UnsafeCell<*const (dyn Work + 'static)>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    panicked: AtomicBool,
     gate: Mutex<()>,
-    work: Condvar,
+    wanted: Condvar,
     done: Condvar,
 }
 
-// SAFETY: `job` is the only field that is not already Sync. It is written by the holder of `busy` before the release store
-// of `unclaimed`, and read only by a thread that has claimed a task of it, which keeps the run open until that task is done.
+// SAFETY: `work` is the only field that is not already Sync. It is written by the holder of `busy` before the release store of
+// `phase`, and read only by a thread that has claimed a task or finished the last one, which keeps the work from ending.
 unsafe impl Sync for Shared {}
-// SAFETY: the raw pointer in `job` is dereferenced only as described above, on whichever thread claimed a task.
+// SAFETY: the raw pointer in `work` is dereferenced only as described above, by whichever thread.
 unsafe impl Send for Shared {}
 
 impl std::fmt::Debug for Shared {
@@ -73,32 +113,79 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    fn unclaimed(&self, order: Ordering) -> u32 {
+        self.phase.0.load(order) as u32
+    }
+
     fn has_work(&self) -> bool {
-        self.unclaimed.0.load(Ordering::Relaxed) > 0
+        self.unclaimed(Ordering::Relaxed) > 0
+    }
+
+    /// A task that nobody else will run.
+    fn claim(&self) -> Option<usize> {
+        let mut phase = self.phase.0.load(Ordering::Relaxed);
+        loop {
+            let left = phase as u32;
+            if left == 0 {
+                return None;
+            }
+            match self.phase.0.compare_exchange_weak(phase, phase - 1, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some(self.tasks.load(Ordering::Relaxed) - left as usize),
+                Err(now) => phase = now,
+            }
+        }
+    }
+
+    /// The work, for a thread that keeps it from ending.
+    ///
+    /// # Safety
+    /// The caller holds a task that is not finished, or has finished the last of a phase and has not begun the next.
+    unsafe fn work(&self) -> &dyn Work {
+        // SAFETY: the pointer was written before the phase was published, and whoever lent it waits for the end of the work.
+        unsafe { &**self.work.get() }
     }
 
     /// Claims and runs tasks until none is left.
-    fn help(&self, worker: usize) {
-        let mut finished = 0;
-        while self.has_work() {
-            let left = self.unclaimed.0.fetch_sub(1, Ordering::AcqRel);
-            if left <= 0 {
-                break;
+    fn help(&self, worker: usize, slice: &mut Slice) {
+        while let Some(task) = self.claim() {
+            // SAFETY: the task is claimed, and not finished before the call returns.
+            self.guarded(|| unsafe { self.work() }.task(task, worker));
+            if self.unfinished.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.advance(worker);
             }
-            // SAFETY: the claim above synchronises with the store that published the job, and the caller cannot return
-            // (nor publish another job) before `unfinished`, which counts this task, reaches zero.
-            let (body, task) = unsafe {
-                let job = &*self.job.get();
-                (&*job.body, job.tasks - left as usize)
-            };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| body(task, worker))) {
-                locked(&self.panic).get_or_insert(payload);
+            slice.offer();
+        }
+    }
+
+    /// Keeps a panic for the caller of the work.
+    fn guarded<R>(&self, run: impl FnOnce() -> R) -> Option<R> {
+        let payload = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(result) => return Some(result),
+            Err(payload) => payload,
+        };
+        locked(&self.panic).get_or_insert(payload);
+        self.panicked.store(true, Ordering::Relaxed);
+        None
+    }
+
+    /// Begins the next phase that is worth a team, or ends the work. Others are run on the spot.
+    fn advance(&self, worker: usize) {
+        // SAFETY: the tasks so far are finished, and this thread alone goes on.
+        let work = unsafe { self.work() };
+        let phase = || loop {
+            let Phase { tasks, short } = work.next()?;
+            if tasks > 1 && !short {
+                return Some(tasks);
             }
-            finished += 1;
+            (0..tasks).for_each(|task| work.task(task, worker));
+        };
+        if !self.panicked.load(Ordering::Relaxed)
+            && let Some(tasks) = self.guarded(phase).flatten()
+        {
+            return self.publish(tasks);
         }
-        if finished > 0 && self.unfinished.0.fetch_sub(finished, Ordering::SeqCst) == finished {
-            self.wake_caller();
-        }
+        self.over.store(true, Ordering::SeqCst);
+        self.wake_caller();
     }
 
     fn wake_caller(&self) {
@@ -108,64 +195,84 @@ impl Shared {
         }
     }
 
-    /// Makes a job visible and wakes as many sleepers as it has tasks for.
-    fn publish(&self, body: &Body<'_>, tasks: usize) {
-        // SAFETY: only the lifetime of the reference is erased; the caller of `publish` waits until every task is done.
-        let body: *const Body<'static> = unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
+    /// Makes a phase visible and wakes as many sleepers as it has tasks for.
+    fn publish(&self, tasks: usize) {
+        self.tasks.store(tasks, Ordering::Relaxed);
         self.unfinished.0.store(tasks, Ordering::Relaxed);
-        // SAFETY: this thread holds `busy` and no task is unclaimed, so nobody reads the job now.
-        unsafe { *self.job.get() = Job { body, tasks } };
-        self.unclaimed.0.store(tasks as isize, Ordering::SeqCst);
+        let number = (self.phase.0.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        self.phase.0.store(number << 32 | tasks as u64, Ordering::SeqCst);
+        self.wake_caller();
         let sleepers = self.sleepers.load(Ordering::SeqCst);
         if sleepers > 0 {
             drop(locked(&self.gate));
             for _ in 0..sleepers.min(tasks - 1) {
-                self.work.notify_one();
+                self.wanted.notify_one();
             }
         }
     }
 
-    /// Waits until every task of the current job is finished.
-    fn wait(&self) {
-        let finished = || self.unfinished.0.load(Ordering::SeqCst) == 0;
-        if spin_until(finished) {
-            return;
+    /// Takes part until the work is done.
+    fn help_until_over(&self) {
+        let mut slice = Slice::default();
+        let wanted = || self.has_work() || self.over.load(Ordering::Acquire);
+        while !self.over.load(Ordering::Acquire) {
+            self.help(0, &mut slice);
+            if spin_until(wanted) {
+                continue;
+            }
+            self.caller_sleeps.store(true, Ordering::SeqCst);
+            let mut gate = locked(&self.gate);
+            while self.unclaimed(Ordering::SeqCst) == 0 && !self.over.load(Ordering::SeqCst) {
+                gate = self.done.wait(gate).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(gate);
+            self.caller_sleeps.store(false, Ordering::SeqCst);
+            slice = Slice::default();
         }
-        self.caller_sleeps.store(true, Ordering::SeqCst);
-        let mut gate = locked(&self.gate);
-        while !finished() {
-            gate = self.done.wait(gate).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(gate);
-        self.caller_sleeps.store(false, Ordering::SeqCst);
     }
 
     fn work_until_shutdown(&self, worker: usize) {
         let wanted = || self.has_work() || self.shutdown.load(Ordering::Relaxed);
+        let mut slice = Slice::default();
         while !self.shutdown.load(Ordering::Acquire) {
-            self.help(worker);
+            self.help(worker, &mut slice);
             if spin_until(wanted) {
                 continue;
             }
             let mut gate = locked(&self.gate);
             self.sleepers.fetch_add(1, Ordering::SeqCst);
-            while self.unclaimed.0.load(Ordering::SeqCst) <= 0 && !self.shutdown.load(Ordering::SeqCst) {
-                gate = self.work.wait(gate).unwrap_or_else(PoisonError::into_inner);
+            while self.unclaimed(Ordering::SeqCst) == 0 && !self.shutdown.load(Ordering::SeqCst) {
+                gate = self.wanted.wait(gate).unwrap_or_else(PoisonError::into_inner);
             }
             self.sleepers.fetch_sub(1, Ordering::SeqCst);
+            slice = Slice::default();
+        }
+    }
+}
+
+/// How long a thread has had its core.
+#[derive(Default)]
+struct Slice {
+    since: Option<Instant>,
+}
+
+impl Slice {
+    /// Offers the core to others from time to time.
+    fn offer(&mut self) {
+        let now = Instant::now();
+        if now - *self.since.get_or_insert(now) >= SLICE {
+            thread::yield_now();
+            self.since = None;
         }
     }
 }
 
 /// Waits a bounded time for `ready`; says whether it came true.
 fn spin_until(ready: impl Fn() -> bool) -> bool {
-    for turn in 0..SPINS + YIELDS {
-        if ready() {
-            return true;
-        }
-        if turn < SPINS { spin_loop() } else { thread::yield_now() }
-    }
-    false
+    (0..SPINS).any(|_| {
+        spin_loop();
+        ready()
+    })
 }
 
 impl Pool {
@@ -174,16 +281,19 @@ impl Pool {
     /// Where the system refuses a thread the team is smaller; [`threads`](Self::threads) says how large it is.
     pub fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
-            unclaimed: Line::default(),
+            phase: Line::default(),
             unfinished: Line::default(),
+            tasks: AtomicUsize::new(0),
             busy: Line::default(),
+            over: AtomicBool::new(true),
             sleepers: AtomicUsize::new(0),
             caller_sleeps: AtomicBool::new(false),
             shutdown: AtomicBool::new(false),
-            job: UnsafeCell::new(Job { body: std::ptr::null::<fn(usize, usize)>() as *const Body<'static>, tasks: 0 }),
+            work: UnsafeCell::new(&raw const NOTHING),
             panic: Mutex::new(None),
+            panicked: AtomicBool::new(false),
             gate: Mutex::new(()),
-            work: Condvar::new(),
+            wanted: Condvar::new(),
             done: Condvar::new(),
         });
         let mut workers = Vec::new();
@@ -204,25 +314,38 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Runs `body(task, worker)` for every task in `0..tasks` and returns when all are done.
+    /// Runs `body(task, worker)` for every task in `0..tasks` and returns when all are done: [`drive`](Self::drive) with one phase.
+    ///
+    /// # Panics
+    /// As [`drive`](Self::drive).
+    pub fn run(&self, tasks: usize, body: &(dyn Fn(usize, usize) + Sync)) {
+        self.drive(&Single { tasks, given: AtomicBool::new(false), body });
+    }
+
+    /// Does work, phase by phase, and returns when it is done.
     ///
     /// Tasks are handed out dynamically, in ascending order. `worker` is below [`threads`](Self::threads) and no two tasks
-    /// of *one run* execute at the same time with the same worker. While the team is busy with another caller's run
+    /// of *one work* execute at the same time with the same worker. While the team is busy with another caller's work
     /// (or when called from inside a task) the tasks run one after the other on this thread as worker 0.
     ///
     /// # Panics
-    /// With the payload of the first task that panicked, after all tasks have finished.
-    pub fn run(&self, tasks: usize, body: &(dyn Fn(usize, usize) + Sync)) {
+    /// With the payload of the first task that panicked, after all tasks of its phase have finished. No later phase begins.
+    pub fn drive(&self, work: &dyn Work) {
         let shared = &*self.shared;
-        if tasks <= 1 || self.workers.is_empty() || shared.busy.0.swap(true, Ordering::Acquire) {
-            for task in 0..tasks {
-                body(task, 0);
+        if self.workers.is_empty() || shared.busy.0.swap(true, Ordering::Acquire) {
+            while let Some(Phase { tasks, .. }) = work.next() {
+                (0..tasks).for_each(|task| work.task(task, 0));
             }
             return;
         }
-        shared.publish(body, tasks);
-        shared.help(0);
-        shared.wait();
+        // SAFETY: only the lifetime is erased; this function does not return before the work is over, after which nobody uses it.
+        let work: *const (dyn Work + 'static) = unsafe { std::mem::transmute::<&dyn Work, &'static (dyn Work + 'static)>(work) };
+        // SAFETY: this thread holds `busy` and no task is unclaimed, so nobody reads the work now.
+        unsafe { *shared.work.get() = work };
+        shared.panicked.store(false, Ordering::Relaxed);
+        shared.over.store(false, Ordering::Relaxed);
+        shared.advance(0);
+        shared.help_until_over();
         let panic = locked(&shared.panic).take();
         shared.busy.0.store(false, Ordering::Release);
         if let Some(payload) = panic {
@@ -235,7 +358,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.shutdown.store(true, Ordering::SeqCst);
         drop(locked(&self.shared.gate));
-        self.shared.work.notify_all();
+        self.shared.wanted.notify_all();
         for worker in self.workers.drain(..) {
             // A worker catches every panic of a task, so joining cannot fail for a reason anybody could act on.
             let _ = worker.join();

@@ -1,11 +1,11 @@
 //! The thread pool: every task once, panics reach the caller, callers may collide.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use backprop_kernels::pool::Pool;
+use backprop_kernels::pool::{Phase, Pool, Work};
 
 fn counts(tasks: usize) -> Vec<AtomicUsize> {
     (0..tasks).map(|_| AtomicUsize::new(0)).collect()
@@ -112,5 +112,74 @@ fn a_slow_task_does_not_end_the_run_early() {
             done.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(done.load(Ordering::Relaxed), 3 * run);
+    }
+}
+
+/// Phases of given sizes, which checks that each begins when the one before is finished and that nothing else runs meanwhile.
+struct Phases {
+    sizes: Vec<usize>,
+    /// The phase, counted from 1.
+    phase: AtomicUsize,
+    finished: AtomicUsize,
+    within_next: AtomicBool,
+    panics_in: Option<usize>,
+}
+
+impl Phases {
+    fn new(sizes: &[usize]) -> Phases {
+        let [phase, finished] = [0, 0].map(AtomicUsize::new);
+        Phases { sizes: sizes.to_vec(), phase, finished, within_next: AtomicBool::new(false), panics_in: None }
+    }
+
+    fn done(&self) -> usize {
+        self.finished.load(Ordering::SeqCst)
+    }
+}
+
+impl Work for Phases {
+    fn next(&self) -> Option<Phase> {
+        assert!(!self.within_next.swap(true, Ordering::SeqCst));
+        let phase = self.phase.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(self.done(), self.sizes[..phase].iter().sum::<usize>());
+        thread::yield_now();
+        self.within_next.store(false, Ordering::SeqCst);
+        self.sizes.get(phase).map(|&tasks| Phase { tasks, short: phase % 3 == 1 })
+    }
+
+    fn task(&self, task: usize, _: usize) {
+        let phase = self.phase.load(Ordering::SeqCst) - 1;
+        assert!(task < self.sizes[phase] && !self.within_next.load(Ordering::SeqCst));
+        if self.panics_in == Some(phase) {
+            std::panic::resume_unwind(Box::new("phase"));
+        }
+        self.finished.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn phases_follow_each_other_whoever_begins_them() {
+    for threads in [1, 2, 3, 8] {
+        let pool = Pool::new(threads);
+        for run in 0..400 {
+            let sizes: Vec<usize> = (0..run % 9).map(|i| (i * 7 + run) % 6).collect();
+            let work = Phases::new(&sizes);
+            pool.drive(&work);
+            assert_eq!(work.done(), sizes.iter().sum::<usize>());
+            if run % 100 == 0 {
+                thread::sleep(Duration::from_millis(3));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_phase_begins_after_a_panic() {
+    let pool = Pool::new(3);
+    for phase in 0..3 {
+        let work = Phases { panics_in: Some(phase), ..Phases::new(&[2, 1, 5, 4]) };
+        let result = catch_unwind(AssertUnwindSafe(|| pool.drive(&work)));
+        assert_eq!(result.unwrap_err().downcast_ref::<&str>(), Some(&"phase"));
+        assert_eq!(work.phase.load(Ordering::SeqCst), phase + 1);
+        run_and_check(&pool, 20);
     }
 }

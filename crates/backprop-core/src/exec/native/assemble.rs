@@ -12,7 +12,7 @@ use crate::{
     op::Scan,
     pass::{fuse, plan, schedule},
 };
-use backprop_kernels::{Isa, movement::StridedCopy};
+use backprop_kernels::{Isa, movement::StridedCopy, pool::Phase as Tasks};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -393,6 +393,9 @@ impl Assembly<'_> {
     }
 }
 
+/// Seconds for which no other thread is asked to help: about twice the time until it has begun and the end is known.
+const SHORT: f64 = 2e-6;
+
 /// Steps that run the stages of a phase's kernels, all kernels' first stages together, then all second ones.
 fn launch(code: &mut Code, calls: &[usize]) {
     let stages = calls.iter().map(|&c| code.calls[c].kernel.stages()).max().unwrap_or(0);
@@ -408,7 +411,10 @@ fn launch(code: &mut Code, calls: &[usize]) {
             }
         }
         if tasks > 0 {
-            code.steps.push(Step::Tasks { tasks, launches: first..code.launches.len() });
+            let launches = first..code.launches.len();
+            let time: f64 = code.launches[launches.clone()].iter().map(|l| code.kernels[code.calls[l.call].info].seconds()).sum();
+            let phase = Tasks { tasks, short: time < SHORT };
+            code.steps.push(Step::Tasks { phase, launches });
         }
     }
     for &call in calls {

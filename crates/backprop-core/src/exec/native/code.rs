@@ -1,8 +1,8 @@
 //! Compiled code: kernels in phases, with the addresses of their operands.
 
-use super::{assemble::ARENA, profile::Clocks};
+use super::{assemble::ARENA, profile::Clocks, run::Frame};
 use crate::{host::Literal, op::Scan, pass::plan};
-use backprop_kernels::Kernel;
+use backprop_kernels::{Kernel, pool::Phase as Tasks};
 use std::ops::Range;
 
 /// An address: a number of bytes from a base that is known when the code runs.
@@ -31,7 +31,7 @@ pub(crate) struct Launch {
 /// What happens one after the other.
 pub(crate) enum Step {
     /// Tasks of several kernels, all independent.
-    Tasks { tasks: usize, launches: Range<usize> },
+    Tasks { phase: Tasks, launches: Range<usize> },
     /// A loop, with its operands' addresses; the address after them is that of its workspace.
     Scan(usize, Range<usize>),
     /// Overwrites stretches of the arena that nobody may read any more.
@@ -53,6 +53,14 @@ pub struct KernelInfo {
     pub reads: Vec<usize>,
     /// Blocks of the plan it writes.
     pub writes: Vec<usize>,
+}
+
+impl KernelInfo {
+    /// About how long it takes one thread that has its operands in the second-level cache. Of the time of small kernels this need only
+    /// have the order of magnitude.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.flops as f64 / 20e9 + self.bytes as f64 / 50e9
+    }
 }
 
 /// Kernels that run at the same time.
@@ -102,6 +110,8 @@ pub(crate) struct Code {
     pub bases: Addresses,
     /// By pointer; filled in before a run.
     pub addresses: Addresses,
+    /// Room for the frames of a run.
+    pub frames: Vec<Frame>,
     /// Where time is measured.
     pub clocks: Option<Clocks>,
 }
