@@ -94,8 +94,7 @@ fn can_address(spec: &ConvSpec) -> bool {
 
 /// Whether a convolution can read its input in place.
 fn indirect(spec: &ConvSpec) -> bool {
-    let pointwise = spec.spatial.iter().all(|d| d.is_pointwise() && d.stride == 1);
-    can_address(spec) && !pointwise && spec.lhs_channel == 1 && spec.channels >= MIN_CHANNELS
+    can_address(spec) && spec.lhs_channel == 1 && spec.channels >= MIN_CHANNELS
 }
 
 /// One dimension of the rows, with its strides in the input and the output.
