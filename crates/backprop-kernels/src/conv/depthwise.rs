@@ -37,6 +37,7 @@ pub(super) fn axes(phase: &Phase, window_is_taps: bool) -> Vec<Axis> {
     let batch = Axis {
         input: spec.batch,
         lhs: spec.lhs_batch,
+        dilation: 1,
         origin: 0,
         positions: spec.batch,
         position_step: 1,
@@ -52,6 +53,7 @@ pub(super) fn axes(phase: &Phase, window_is_taps: bool) -> Vec<Axis> {
         Axis {
             input: d.input,
             lhs: d.lhs,
+            dilation: d.lhs_dilation,
             origin: -d.pad_low,
             positions: positions.0,
             position_step: positions.1,
@@ -157,7 +159,6 @@ impl Depthwise {
         } else {
             memory.operands[1].cast::<f32>().cast_const().wrapping_offset(self.rhs)
         };
-        let x_step = inner.position_step * inner.lhs;
         for segment in &self.reach.segments {
             let mut taps = self.reach.taps(&line, segment);
             for chunk in 0..self.x.chunks() {
@@ -165,11 +166,11 @@ impl Depthwise {
                 taps = rest;
                 let spread = Spread {
                     taps: part,
-                    x: x.wrapping_offset(segment.first as isize * x_step),
-                    x_step,
+                    x: x.wrapping_offset(segment.lhs),
+                    x_step: segment.lhs_step,
                     w: w.wrapping_add(col0),
                     to: to.wrapping_offset(segment.first as isize * to_step),
-                    to_step,
+                    to_step: segment.step as isize * to_step,
                     lanes: cols,
                     add: chunk > 0,
                 };

@@ -62,7 +62,6 @@ impl DepthwiseGradient {
         let inner = self.reach.inner;
         let x = operands[0].cast::<f32>().cast_const().wrapping_add(col0);
         let y = operands[1].cast::<f32>().cast_const().wrapping_offset(self.rhs).wrapping_add(col0);
-        let x_step = inner.position_step * inner.lhs;
         let (mut term, end) = (chunk * KC, self.x.k.min((chunk + 1) * KC));
         while term < end {
             let (number, start) = (term / inner.positions, term % inner.positions);
@@ -75,8 +74,8 @@ impl DepthwiseGradient {
                 }
                 let collect = Collect {
                     taps: self.reach.taps(&line, segment),
-                    x: x.wrapping_offset(line.lhs + from as isize * x_step),
-                    x_step,
+                    x: x.wrapping_offset(line.lhs + segment.lhs + (from - segment.first) as isize * segment.lhs_step),
+                    x_step: segment.lhs_step,
                     y: y.wrapping_offset(line.other + from as isize * inner.other),
                     y_step: inner.other,
                     positions: to - from,

@@ -18,6 +18,7 @@ mod pad;
 mod patches;
 mod reach;
 mod spec;
+mod staged;
 mod weights;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use indirect::Indirect;
 use patches::{InputDim, MAX_SPATIAL, Patches, RowDim};
 pub use spec::{ConvDim, ConvSpec};
 use spec::{Groups, Phase, phases};
+use staged::{Staged, dense};
 
 /// An f32 convolution. Operands: lhs, rhs, the epilogue's inputs, outputs.
 ///
@@ -46,7 +48,7 @@ use spec::{Groups, Phase, phases};
 /// row-major over (batch, space) and columns that are the features of all groups; the output strides of the spec are then not
 /// used.
 pub struct Conv {
-    kernel: Parts,
+    kernel: Box<dyn Kernel>,
 }
 
 impl Conv {
@@ -56,8 +58,22 @@ impl Conv {
             return None;
         }
         let whole = Phase::whole(spec);
-        let part = |phase: &Phase| plan(phase, epilogue.clone(), isa);
-        Some(Conv { kernel: Parts::new(phases(whole).iter().map(part).collect()) })
+        let plans = |phases: &[Phase], epilogue: Option<Arc<dyn Epilogue>>| {
+            Parts::new(phases.iter().map(|phase| plan(phase, epilogue.clone(), isa)).collect())
+        };
+        let kernel: Box<dyn Kernel> = if let Some(kernel) = depthwise(&whole, &epilogue, isa) {
+            Box::new(Parts::new(vec![kernel]))
+        } else {
+            match (phases(whole), epilogue) {
+                (all, Some(epilogue)) if all.len() > 1 => {
+                    let phases = plans(&phases(Phase::whole(&dense(spec))), None);
+                    let rows = spec.positions();
+                    Box::new(Staged { phases, epilogue, rows, features: spec.features })
+                }
+                (all, epilogue) => Box::new(plans(&all, epilogue)),
+            }
+        };
+        Some(Conv { kernel })
     }
 }
 
@@ -68,14 +84,15 @@ const MIN_GROUPS: usize = 4;
 fn depthwise(phase: &Phase, epilogue: &Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Box<dyn Phased>> {
     let (spec, groups) = (&phase.spec, phase.groups);
     let single = spec.channels == 1 && groups.features == 1 && groups.lhs == 1;
-    if !single || groups.count < MIN_GROUPS || spec.spatial.iter().any(|d| d.lhs_dilation != 1) {
+    if !single || groups.count < MIN_GROUPS {
         return None;
     }
     // Here the groups are the columns of one product.
     let out = output(phase, &rows(phase, false));
     let logical = Logical { cols_of_batch: None, ..out.logical };
     let out = Output { col: out.batch, batch: Strided::default(), logical, ..out };
-    let gradient = spec.batch == 1 && spec.terms() > spec.positions() && groups.rhs == 1;
+    let holes = spec.spatial.iter().any(|d| d.lhs_dilation != 1);
+    let gradient = !holes && spec.batch == 1 && spec.terms() > spec.positions() && groups.rhs == 1;
     Some(if gradient {
         Box::new(DepthwiseGradient::new(phase, out, epilogue.clone(), isa)?)
     } else {
@@ -105,9 +122,6 @@ struct Row {
 }
 
 fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn Phased> {
-    if let Some(kernel) = depthwise(phase, &epilogue, isa) {
-        return kernel;
-    }
     if Gradient::fits(phase) {
         return gradient(phase.clone(), epilogue, isa);
     }

@@ -16,10 +16,12 @@ const MAX_TAPS: usize = 1 << 20;
 pub(super) struct Axis {
     pub input: usize,
     pub lhs: isize,
-    /// Place in the input of tap 0 at position 0.
+    /// Distance between input elements; 1 for none.
+    pub dilation: usize,
+    /// Place in the dilated input of tap 0 at position 0.
     pub origin: isize,
     pub positions: usize,
-    /// Steps in the input from one position to the next.
+    /// Steps in the dilated input from one position to the next.
     pub position_step: isize,
     pub taps: usize,
     pub tap_step: isize,
@@ -30,52 +32,95 @@ pub(super) struct Axis {
 }
 
 impl Axis {
+    /// Place of a tap at a position in the input, if it holds an element.
+    fn place(&self, position: usize, tap: usize) -> Option<usize> {
+        let at = self.origin + position as isize * self.position_step + tap as isize * self.tap_step;
+        let at = usize::try_from(at).ok()?;
+        (at % self.dilation == 0 && at / self.dilation < self.input).then_some(at / self.dilation)
+    }
+
     /// The taps that meet the input at a position.
-    fn valid(&self, position: usize) -> Range<usize> {
-        let first = self.origin + position as isize * self.position_step;
-        let step = self.tap_step as usize;
-        let end = ((self.input as isize - first).max(0) as usize).div_ceil(step).min(self.taps);
-        ((-first).max(0) as usize).div_ceil(step).min(end)..end
+    fn valid(&self, position: usize) -> Vec<usize> {
+        (0..self.taps).filter(|&tap| self.place(position, tap).is_some()).collect()
+    }
+
+    /// Offset in the input of the first tap that meets it at a position.
+    fn start(&self, position: usize) -> isize {
+        let first = (0..self.taps).find_map(|tap| self.place(position, tap));
+        first.map_or(0, |place| place as isize * self.lhs)
     }
 }
 
-/// Adjacent positions of a line that meet the same taps.
+/// Positions of a line at a constant distance that meet the same taps.
 #[derive(Clone, Copy)]
 pub(super) struct Segment {
     pub first: usize,
     pub count: usize,
-    /// Where the list of its taps starts and ends, for each class of lines.
+    /// Distance of the positions.
+    pub step: usize,
+    /// Offset in the input of the first tap at the first position, and from one position to the next.
+    pub lhs: isize,
+    pub lhs_step: isize,
+    /// The first list of its taps: one for each class of lines.
     lists: usize,
 }
 
 /// The taps of every position.
 pub(super) struct Reach {
-    outer: Vec<Axis>,
+    outer: Vec<Outer>,
     pub inner: Axis,
-    /// For each outer axis, the class of each position: positions of a class meet the same taps.
-    classes: Vec<Vec<usize>>,
-    /// Classes of each outer axis.
-    counts: Vec<usize>,
     pub segments: Vec<Segment>,
     lists: Vec<Range<usize>>,
     taps: Vec<Tap>,
 }
 
+/// An axis across the lines. Positions of a class meet the same taps.
+struct Outer {
+    axis: Axis,
+    /// The class of each position, and the offset in the input of its first tap.
+    positions: Vec<(usize, isize)>,
+    /// The taps of each class.
+    classes: Vec<Vec<usize>>,
+}
+
 /// A line: where it starts.
 pub(super) struct Line {
-    /// Offset of tap 0 at position 0 in the input, which it may lie outside of.
+    /// Offset of its first taps in the input.
     pub lhs: isize,
     pub other: isize,
     class: usize,
 }
 
-/// Groups equal neighbours: (first, count, value).
-fn grouped(values: impl Iterator<Item = Range<usize>>) -> Vec<(usize, usize, Range<usize>)> {
-    let mut all: Vec<(usize, usize, Range<usize>)> = Vec::new();
-    for (i, value) in values.enumerate() {
-        match all.last_mut() {
-            Some(last) if last.2 == value => last.1 += 1,
-            _ => all.push((i, 1, value)),
+impl Outer {
+    fn new(axis: Axis) -> Outer {
+        let mut classes: Vec<Vec<usize>> = Vec::new();
+        let mut positions = Vec::new();
+        for position in 0..axis.positions {
+            let valid = axis.valid(position);
+            let class = classes.iter().position(|class| *class == valid).unwrap_or_else(|| {
+                classes.push(valid);
+                classes.len() - 1
+            });
+            positions.push((class, axis.start(position)));
+        }
+        Outer { axis, positions, classes }
+    }
+}
+
+/// The segments of a line with the taps of each.
+fn segments(axis: &Axis) -> Vec<(Segment, Vec<usize>)> {
+    let mut all: Vec<(Segment, Vec<usize>)> = Vec::new();
+    for residue in 0..axis.dilation.min(axis.positions) {
+        let first = all.len();
+        for position in (residue..axis.positions).step_by(axis.dilation) {
+            let valid = axis.valid(position);
+            match all[first..].last_mut() {
+                Some((segment, taps)) if *taps == valid => segment.count += 1,
+                _ => {
+                    let (lhs, lhs_step) = (axis.start(position), axis.position_step * axis.lhs);
+                    all.push((Segment { first: position, count: 1, step: axis.dilation, lhs, lhs_step, lists: 0 }, valid));
+                }
+            }
         }
     }
     all
@@ -86,49 +131,41 @@ impl Reach {
     pub fn new(mut axes: Vec<Axis>) -> Option<Reach> {
         let taps: usize = axes.iter().map(|a| a.taps).product();
         let inner = axes.pop()?;
-        let parts = grouped((0..inner.positions).map(|p| inner.valid(p)));
-        let mut classes = Vec::new();
-        let mut ranges: Vec<Vec<Range<usize>>> = Vec::new();
-        for axis in &axes {
-            let parts = grouped((0..axis.positions).map(|p| axis.valid(p)));
-            classes.push(parts.iter().enumerate().flat_map(|(i, part)| std::iter::repeat_n(i, part.1)).collect());
-            ranges.push(parts.into_iter().map(|part| part.2).collect());
-        }
-        let counts: Vec<usize> = ranges.iter().map(Vec::len).collect();
-        let combinations: usize = counts.iter().product();
+        let parts = segments(&inner);
+        let outer: Vec<Outer> = axes.into_iter().map(Outer::new).collect();
+        let combinations: usize = outer.iter().map(|o| o.classes.len()).product();
         if combinations.saturating_mul(parts.len()).saturating_mul(taps) > MAX_TAPS {
             return None;
         }
-        let mut reach = Reach { outer: axes, inner, classes, counts, segments: Vec::new(), lists: Vec::new(), taps: Vec::new() };
-        for (i, (first, count, _)) in parts.iter().enumerate() {
-            reach.segments.push(Segment { first: *first, count: *count, lists: i * combinations });
-        }
-        for (_, _, valid) in &parts {
-            for combination in 0..combinations {
-                reach.list(combination, &ranges, valid);
+        let mut reach = Reach { outer, inner, segments: Vec::new(), lists: Vec::new(), taps: Vec::new() };
+        for (segment, taps) in &parts {
+            reach.segments.push(Segment { lists: reach.lists.len(), ..*segment });
+            for class in 0..combinations {
+                reach.list(class, taps);
             }
         }
         Some(reach)
     }
 
-    /// Appends the taps of one class of lines and one segment.
-    fn list(&mut self, mut class: usize, ranges: &[Vec<Range<usize>>], valid: &Range<usize>) {
-        let mut bounds = vec![valid.clone()];
-        for ranges in ranges.iter().rev() {
-            bounds.insert(0, ranges[class % ranges.len()].clone());
-            class /= ranges.len();
+    /// Appends the taps of one class of lines and one segment, which meets `inner` of its line.
+    fn list(&mut self, mut class: usize, inner: &[usize]) {
+        let mut axes = vec![(self.inner, inner)];
+        for outer in self.outer.iter().rev() {
+            axes.push((outer.axis, &outer.classes[class % outer.classes.len()]));
+            class /= outer.classes.len();
         }
-        let axes: Vec<Axis> = self.outer.iter().chain([&self.inner]).copied().collect();
         let first = self.taps.len();
-        let count: usize = bounds.iter().map(ExactSizeIterator::len).product();
-        for mut index in 0..count {
+        let count: usize = axes.iter().map(|axis| axis.1.len()).product();
+        for mut number in 0..count {
             let (mut tap, mut unit) = (Tap { x: 0, w: 0, index: 0 }, 1);
-            for (axis, bound) in axes.iter().zip(&bounds).rev() {
-                let at = (bound.start + index % bound.len()) as isize;
-                index /= bound.len();
-                tap.x += at * axis.tap_step * axis.lhs;
-                tap.w += at * axis.weight;
-                tap.index += at as usize * unit;
+            for (axis, valid) in &axes {
+                let at = valid[number % valid.len()];
+                number /= valid.len();
+                // Valid taps lie whole elements of the input apart.
+                let steps = (at - valid[0]) as isize * axis.tap_step / axis.dilation as isize;
+                tap.x += steps * axis.lhs;
+                tap.w += at as isize * axis.weight;
+                tap.index += at * unit;
                 unit *= axis.taps;
             }
             self.taps.push(tap);
@@ -137,22 +174,22 @@ impl Reach {
     }
 
     pub fn lines(&self) -> usize {
-        self.outer.iter().map(|a| a.positions).product()
+        self.outer.iter().map(|o| o.axis.positions).product()
     }
 
     pub fn line(&self, line: usize) -> Line {
-        let inner = &self.inner;
-        let (mut lhs, mut other, mut rest) = (inner.origin * inner.lhs, 0, line);
         let mut index = [0; MAX_RANK];
-        for (axis, index) in self.outer.iter().zip(&mut index).rev() {
-            *index = rest % axis.positions;
-            rest /= axis.positions;
-            lhs += (axis.origin + *index as isize * axis.position_step) * axis.lhs;
-            other += *index as isize * axis.other;
+        let mut rest = line;
+        for (outer, index) in self.outer.iter().zip(&mut index).rev() {
+            *index = rest % outer.axis.positions;
+            rest /= outer.axis.positions;
         }
-        let mut class = 0;
-        for ((classes, count), index) in self.classes.iter().zip(&self.counts).zip(index) {
-            class = class * count + classes[index];
+        let (mut lhs, mut other, mut class) = (0, 0, 0);
+        for (outer, index) in self.outer.iter().zip(index) {
+            let (part, start) = outer.positions[index];
+            class = class * outer.classes.len() + part;
+            lhs += start;
+            other += index as isize * outer.axis.other;
         }
         Line { lhs, other, class }
     }
