@@ -92,13 +92,17 @@ impl Dice {
     }
 }
 
-const LAYERS: [Layer; 7] = [
+const LAYERS: [Layer; 10] = [
     Layer { batch: 2, size: 9, channels: 3, features: 10, window: 3, stride: 2, pad: 1, groups: 1 },
     Layer { batch: 5, size: 14, channels: 1, features: 32, window: 3, stride: 1, pad: 0, groups: 1 },
     Layer { batch: 2, size: 8, channels: 40, features: 33, window: 3, stride: 1, pad: 1, groups: 1 },
     Layer { batch: 2, size: 8, channels: 64, features: 48, window: 1, stride: 1, pad: 0, groups: 1 },
     Layer { batch: 2, size: 8, channels: 24, features: 16, window: 1, stride: 2, pad: 0, groups: 1 },
     Layer { batch: 40, size: 16, channels: 16, features: 32, window: 3, stride: 1, pad: 1, groups: 1 },
+    // Register tiles go across batches.
+    Layer { batch: 13, size: 4, channels: 20, features: 40, window: 3, stride: 1, pad: 1, groups: 1 },
+    Layer { batch: 25, size: 7, channels: 70, features: 9, window: 4, stride: 2, pad: 5, groups: 1 },
+    Layer { batch: 32, size: 1, channels: 33, features: 17, window: 3, stride: 1, pad: 1, groups: 1 },
     Layer { batch: 1, size: 11, channels: 300, features: 20, window: 3, stride: 2, pad: 1, groups: 1 },
 ];
 

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::lines::{Lines, MAX_ROWS, addresses};
-use super::micro::{Gathered, Target, Tiles};
+use super::micro::{Gathered, Run, Target, Tiles};
 use super::pad::Pad;
-use super::patches::{MAX_RANK, Patches};
+use super::patches::{MAX_RANK, Patches, ZEROS};
 use super::spec::Phase;
 use super::weights::Weights;
 use crate::Isa;
@@ -22,6 +22,11 @@ const COLS: usize = 256;
 /// Multiply-adds of a task: 15 to 50 µs.
 const TASK: Range<usize> = 3 << 19..6 << 20;
 
+/// Batches of a tile that goes across them, positions of a batch it does so for at most, and multiply-adds of such a task.
+const ACROSS: usize = 12;
+const MAX_POSITIONS: usize = 64;
+const ACROSS_TASK: usize = 60 << 20;
+
 type AddressesFn = unsafe fn(&Lines, &Patches, &[isize; MAX_RANK], *const f32, *mut *const f32);
 
 /// A planned convolution whose channels are adjacent and whose input has no holes.
@@ -35,6 +40,8 @@ pub(super) struct Indirect {
     addresses: AddressesFn,
     rows: usize,
     cols: usize,
+    /// Positions of a batch, if register tiles go across batches: then all rows of a tile meet the same window positions.
+    across: Option<usize>,
     units_per_task: usize,
 }
 
@@ -56,7 +63,8 @@ impl Indirect {
     ) -> Indirect {
         let (groups, tiles) = (phase.groups, Tiles::of(isa));
         let x = Extents { batch: groups.count, m: phase.spec.positions(), n: groups.features, k: phase.spec.terms() };
-        let (rows, cols) = block(x, tiles);
+        let across = across(phase, &patches);
+        let (rows, cols) = block(x, across, tiles);
         let unit = rows * cols * x.k.div_ceil(x.splits());
         let units_per_task = if x.multiply_adds() <= SMALL { usize::MAX } else { (TASK.start / 2 / unit.max(1)).max(1) };
         Indirect {
@@ -69,6 +77,7 @@ impl Indirect {
             addresses: addresses(isa),
             rows,
             cols,
+            across,
             units_per_task,
         }
     }
@@ -91,10 +100,15 @@ impl Indirect {
         Unit { area: Area { batch, row0, rows, col0, cols }, split }
     }
 
-    /// Addresses of the rows of a block for the runs of one chunk.
+    /// Rows whose addresses are known at a time.
+    fn table_rows(&self) -> usize {
+        self.rows / self.across.unwrap_or(1)
+    }
+
+    /// Addresses of these rows for the runs of one chunk.
     fn table_bytes(&self) -> usize {
         let runs = self.x.k.min(KC).div_ceil(self.patches.channels.max(1)) + 1;
-        round64(runs.min(KC) * self.rows * size_of::<*const f32>())
+        round64(runs.min(KC) * self.table_rows() * size_of::<*const f32>())
     }
 
     fn tile_bytes(&self) -> usize {
@@ -150,19 +164,28 @@ impl Indirect {
     /// As [`Phased::run`].
     unsafe fn compute(&self, unit: &Unit, lines: &mut Lines, memory: Memory<'_>) {
         let area = unit.area;
-        lines.fill(&self.patches, area.row0, area.rows);
+        if self.across.is_none() {
+            lines.fill(&self.patches, area.row0, area.rows);
+        }
         let (to, ld) = self.destination(unit, memory);
         let lhs = if self.pad.is_some() { self.copy(memory.workspace) } else { memory.operands[0].cast() };
         let lhs = lhs.cast_const().wrapping_offset(self.patches.groups.offset(area.batch));
         let table: *mut *const f32 = memory.scratch.cast();
-        let mut runs = [0; KC];
+        let mut runs = [Run::default(); KC];
+        let positions = self.across.unwrap_or(1);
         let (chunks, splits) = (self.x.chunks(), self.x.splits());
         let first = unit.split * chunks / splits;
         for chunk in first..(unit.split + 1) * chunks / splits {
-            // SAFETY: the table has room for the runs of a chunk; the destination is this unit's own.
-            unsafe {
-                let runs = self.address(chunk, lines, lhs, table, &mut runs);
-                self.multiply(unit, chunk, runs, table, (to, ld), chunk > first, memory.workspace);
+            for position in 0..positions {
+                if self.across.is_some() {
+                    lines.fill_across(&self.patches, area.row0 + position, area.rows / positions);
+                }
+                let to = (to.wrapping_offset(position as isize * ld), ld * positions as isize);
+                // SAFETY: the table has room for the runs of a chunk; the destination is this unit's own.
+                unsafe {
+                    let runs = self.address(chunk, lines, lhs, table, &mut runs);
+                    self.multiply(unit, chunk, runs, table, to, chunk > first, memory.workspace);
+                }
             }
         }
         if splits == 1 && self.finish.in_place().is_none() {
@@ -172,7 +195,7 @@ impl Indirect {
         }
     }
 
-    /// The runs of a chunk: their lengths, and the addresses of the block's rows for each.
+    /// The runs of a chunk, and the addresses of the rows for each. Across batches, runs in the padding are left out.
     ///
     /// # Safety
     /// As [`Phased::run`]; the table has room for the runs of a chunk.
@@ -182,21 +205,25 @@ impl Indirect {
         lines: &Lines,
         lhs: *const f32,
         mut table: *mut *const f32,
-        runs: &'r mut [usize; KC],
-    ) -> &'r [usize] {
+        runs: &'r mut [Run; KC],
+    ) -> &'r [Run] {
         let channels = self.patches.channels;
         let (mut term, end) = (chunk * KC, self.x.k.min((chunk + 1) * KC));
         let mut count = 0;
         while term < end {
             let (position, channel) = (term / channels, term % channels);
-            runs[count] = (channels - channel).min(end - term);
+            let terms = (channels - channel).min(end - term);
             // SAFETY: as the caller vouches; the processor has the instructions the plan was made for.
-            unsafe {
+            let padding = unsafe {
                 (self.addresses)(lines, &self.patches, &self.patches.window(position), lhs.wrapping_add(channel), table);
+                *table == ZEROS.as_ptr()
+            };
+            if self.across.is_none() || !padding {
+                runs[count] = Run { first: term % KC, terms };
+                table = table.wrapping_add(self.table_rows());
+                count += 1;
             }
-            table = table.wrapping_add(self.rows);
-            term += runs[count];
-            count += 1;
+            term += terms;
         }
         &runs[..count]
     }
@@ -204,13 +231,13 @@ impl Indirect {
     /// One chunk of one block: every register tile of it.
     ///
     /// # Safety
-    /// As [`Phased::run`]; the table holds the addresses of the runs, `to` is valid for the block with rows `ld` apart.
+    /// As [`Phased::run`]; the table holds the addresses of the runs, `to` is valid for the rows of the table, `ld` apart.
     #[expect(clippy::too_many_arguments, reason = "the block, its operands and its destination")]
     unsafe fn multiply(
         &self,
         unit: &Unit,
         chunk: usize,
-        runs: &[usize],
+        runs: &[Run],
         table: *const *const f32,
         (to, ld): (*mut f32, isize),
         add: bool,
@@ -219,10 +246,10 @@ impl Indirect {
         let Area { batch, rows, col0, cols, .. } = unit.area;
         for (col, count, width) in self.tiles.panels(cols) {
             let b = workspace.cast::<f32>().wrapping_add(self.weights.at(batch, chunk * KC, col0 + col, width));
-            for (row, height) in Tiles::bands(rows, self.tiles.rows) {
+            for (row, height) in Tiles::bands(rows / self.across.unwrap_or(1), self.tiles.rows) {
                 let c = to.wrapping_offset(row as isize * ld).wrapping_add(col);
                 let to = Target { cols: count, c, c_row: ld, add };
-                let tile = Gathered { runs, rows: table.wrapping_add(row), rows_step: self.rows, b, to };
+                let tile = Gathered { runs, rows: table.wrapping_add(row), rows_step: self.table_rows(), b, to };
                 // SAFETY: the tile lies within the block.
                 unsafe { self.tiles.gathered[width / self.tiles.lanes - 1][height - 1](&tile) };
             }
@@ -230,12 +257,26 @@ impl Indirect {
     }
 }
 
+/// Positions of a batch for which register tiles go across batches: much of a small input's window lies in the padding.
+fn across(phase: &Phase, patches: &Patches) -> Option<usize> {
+    let positions = phase.spec.positions().checked_div(phase.spec.batch)?;
+    let batches = patches.rows.first()?;
+    let fits = batches.spatial.is_none() && batches.extent == phase.spec.batch && patches.rows.len() > 1;
+    let small = phase.spec.batch >= ACROSS && (2..=MAX_POSITIONS).contains(&positions);
+    (fits && small && !patches.bounded).then_some(positions)
+}
+
 /// Rows and columns of a block.
-fn block(x: Extents, tiles: &Tiles) -> (usize, usize) {
+fn block(x: Extents, across: Option<usize>, tiles: &Tiles) -> (usize, usize) {
     let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1));
-    let cols = even(x.n, COLS).next_multiple_of(tiles.cols()).max(tiles.cols());
-    let task = (x.multiply_adds() / 256).clamp(TASK.start, TASK.end);
-    let area = task / x.k.div_ceil(x.splits()).max(1);
+    let all = |most: usize| even(x.n, most).next_multiple_of(tiles.cols()).max(tiles.cols());
+    let depth = x.k.div_ceil(x.splits()).max(1);
+    if let Some(positions) = across {
+        let rows = even(x.m / positions, ACROSS) * positions;
+        return (rows, all((ACROSS_TASK / (rows * depth)).clamp(tiles.cols(), COLS)));
+    }
+    let cols = all(COLS);
+    let area = (x.multiply_adds() / 256).clamp(TASK.start, TASK.end) / depth;
     // A multiple of every height of a tile.
     let rows = even(x.m, (area / cols).clamp(36, MAX_ROWS)).next_multiple_of(12);
     (rows.clamp(12, MAX_ROWS), cols)

@@ -64,6 +64,21 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// Rows that have the same place in so many consecutive batches, from `first` on.
+    pub fn fill_across(&mut self, patches: &Patches, first: usize, count: usize) {
+        self.fill(patches, first, 1);
+        self.count = count;
+        let step = patches.rows.first().map_or(0, |batch| batch.offset);
+        for i in 1..count {
+            self.offset[i] = self.offset[0] + i as isize * step;
+            for position in &mut self.position[..patches.input.len()] {
+                position[i] = position[0];
+            }
+        }
+    }
+}
+
 /// Writes the address of every row's element at a window position; those in the padding get that of zeros.
 #[inline(always)]
 unsafe fn addresses_body<const FMA: bool>(

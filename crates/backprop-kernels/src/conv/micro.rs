@@ -5,10 +5,17 @@
 
 use crate::Isa;
 
+/// Adjacent terms of every row.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Run {
+    /// The first of them in B.
+    pub first: usize,
+    pub terms: usize,
+}
+
 /// Arguments of a tile whose rows lie anywhere and whose terms come in runs of adjacent ones.
 pub(super) struct Gathered<'a> {
-    /// Terms of each run.
-    pub runs: &'a [usize],
+    pub runs: &'a [Run],
     /// Where each row starts in the first run.
     pub rows: *const *const f32,
     /// Addresses from one run to the next.
@@ -125,9 +132,10 @@ type Sums<const MR: usize> = [[f32; 2 * LANES]; MR];
 unsafe fn gathered<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
     let width = NV * LANES;
     let mut sums: Sums<MR> = [[0f32; 2 * LANES]; MR];
-    let (mut b, mut rows) = (t.b, t.rows);
-    for &terms in t.runs {
-        for term in 0..terms {
+    let mut rows = t.rows;
+    for run in t.runs {
+        let mut b = t.b.wrapping_add(run.first * width);
+        for term in 0..run.terms {
             for (i, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: as the caller vouches.
                 let a = unsafe { *(*rows.add(i)).add(term) };

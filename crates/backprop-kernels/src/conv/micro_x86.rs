@@ -90,8 +90,9 @@ macro_rules! store_avx2 {
 #[target_feature(enable = "avx512f")]
 unsafe fn gathered_avx512<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
     let mut acc = [[_mm512_setzero_ps(); NV]; MR];
-    let (mut b, mut rows) = (t.b, t.rows);
-    for &terms in t.runs {
+    let mut rows = t.rows;
+    for run in t.runs {
+        let (mut b, terms) = (t.b.wrapping_add(16 * NV * run.first), run.terms);
         let mut term = 0;
         // The addresses of the rows do not fit into registers: two terms share a load of them.
         while term + 2 <= terms {
@@ -124,7 +125,6 @@ unsafe fn gathered_avx512<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
                     }
                 }
             }
-            b = b.wrapping_add(16 * NV);
         }
         rows = rows.wrapping_add(t.rows_step);
     }
@@ -159,11 +159,12 @@ unsafe fn scattered_avx512<const MR: usize, const NV: usize>(t: &Scattered<'_>) 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn gathered_avx2<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
     let mut acc = [[_mm256_setzero_ps(); NV]; MR];
-    let (mut b, mut rows) = (t.b, t.rows);
-    for &terms in t.runs {
+    let mut rows = t.rows;
+    for run in t.runs {
+        let mut b = t.b.wrapping_add(8 * NV * run.first);
         // SAFETY: as the caller vouches.
         let from = unsafe { *rows.cast::<[*const f32; MR]>() };
-        for term in 0..terms {
+        for term in 0..run.terms {
             // SAFETY: as the caller vouches.
             unsafe {
                 let bv = vectors_avx2!(b);
