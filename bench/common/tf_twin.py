@@ -238,7 +238,9 @@ class Optimizer:
             if self.spec["type"] == "adamw":
                 param.assign(param * (1 - rate * self.spec.get("weight_decay", 0.01)))
             of = dict(zip(("m", "v", "beta1_power", "beta2_power", "beta1", "beta2"), (*slots, *self.powers, *self.betas)))
-            tf.raw_ops.ResourceApplyAdam(var=var, grad=grad, lr=rate, epsilon=self.spec.get("eps", 1e-8), **of)
+            # TensorFlow adds epsilon before the correction of the second moment, others after it.
+            epsilon = self.spec.get("eps", 1e-8) * tf.sqrt(1 - self.powers[1])
+            tf.raw_ops.ResourceApplyAdam(var=var, grad=grad, lr=rate, epsilon=epsilon, **of)
 
 
 class TensorFlow(Engine):

@@ -1,7 +1,9 @@
 """What the machine is, and what else it did while an engine was timed. Of the files of Linux; elsewhere little is known."""
 
+import json
 import os
 import platform
+import subprocess
 import time
 from pathlib import Path
 
@@ -27,6 +29,18 @@ def peak_resident(pid):
     """The most bytes of memory that a process has held; None where the system does not say."""
     found = [int(line.split()[1]) * 1024 for line in lines(f"/proc/{pid}/status") if line.startswith("VmHWM:")]
     return found[0] if found else None
+
+
+def cores_now(program, threads, cores):
+    """How much of its own speed each core keeps while all compute: far below 1 where the host runs two of them on one real core. And how long
+    threads take to meet, in microseconds: several times longer where the host has moved them to cores that share no cache."""
+    if threads == 1:
+        return {"kept": 1.0, "meeting_us": 0.0}
+    command = [program, "bench", "machine", "--threads", str(threads), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    found = json.loads(done.stdout)
+    kept = found["peak_gflop_per_s"] / found["peak_gflop_per_s_of_one"] / threads
+    return {"kept": round(kept, 3), "meeting_us": round(found["meeting_us"], 4)}
 
 
 class Watch:

@@ -14,8 +14,12 @@ from rows import head, in_order, line, read
 
 SUBJECT = "backprop"
 TOLERANCE = {"w8": 1e-3}
-"""How far a peer's losses may be from backprop's, relatively. Batch norm over few values amplifies rounding in w8."""
+"""How far a peer's losses may be from backprop's, in shares of the first loss. Batch norm over few values amplifies rounding in w8."""
 USUAL = 1e-4
+KEPT = 0.85
+"""Share of its speed that each core keeps while all compute, at least; else `run.py` takes a turn again."""
+FAR = 2.5
+"""How many times as long as at best threads take to meet, at most; the same."""
 BUSY = 0.1
 """Cores used by others, or withheld by the host, above which a window is mentioned."""
 
@@ -36,6 +40,10 @@ class Cell:
     def of(self, kind, engine):
         return [row for row in self.rows if (row["kind"], row["engine"]) == (kind, engine)]
 
+    def far(self, row):
+        """Whether the cores shared no cache then, as far as can be seen."""
+        return row["meeting_us"] > FAR * min(other["meeting_us"] for other in self.rows if other["kind"] == "window")
+
     def rounds(self, engine):
         """Median milliseconds of a step in each window."""
         return [row["step_ms_median"] for row in self.of("window", engine)]
@@ -47,9 +55,9 @@ class Cell:
         return [row["losses"] for row in self.of("losses", engine)][-1:]
 
     def difference(self, engine):
-        """The largest relative difference of an engine's losses from backprop's; None where one is missing."""
-        pairs = [zip(mine, theirs) for mine in self.losses(SUBJECT) for theirs in self.losses(engine)]
-        return max((abs(a - b) / abs(b) for pair in pairs for a, b in pair), default=None)
+        """How far an engine's first or tenth loss is from backprop's, as a share of the first; None where one is missing."""
+        curves = [(mine, theirs) for mine in self.losses(SUBJECT) for theirs in self.losses(engine)]
+        return max((abs(mine[i] - theirs[i]) / mine[0] for mine, theirs in curves for i in (0, -1)), default=None)
 
     def agrees(self, engine):
         """Whether an engine trains the same network: only then does its time count."""
@@ -62,8 +70,11 @@ class Cell:
         return sorted((e for e in timed if not (calls_only and KINDS[e].ahead)), key=self.ms)
 
     def ratio(self, peer):
-        """How many times as fast backprop is: the median over the rounds, and the range."""
-        pairs = [theirs / mine for mine, theirs in zip(self.rounds(SUBJECT), self.rounds(peer))]
+        """How many times as fast backprop is: the median over the rounds, and the range. Only rounds count in which the cores were alike,
+        if there is one."""
+        rounds = [(mine, theirs) for mine in self.of("window", SUBJECT) for theirs in self.of("window", peer) if mine["round"] == theirs["round"]]
+        alike = [(mine, theirs) for mine, theirs in rounds if self.far(mine) == self.far(theirs)]
+        pairs = [theirs["step_ms_median"] / mine["step_ms_median"] for mine, theirs in alike or rounds]
         if not pairs:
             return "–"
         return f"{statistics.median(pairs):.2f} ({min(pairs):.2f}–{max(pairs):.2f})"
@@ -113,7 +124,7 @@ def memories(cells):
 
 def curves(cells):
     """The losses, and how far the peers are from them."""
-    text = head(["Workload", "First loss", "Tenth step's loss", "Largest relative difference of a peer in ten steps", "Allowed"])
+    text = head(["Workload", "First loss", "Tenth step's loss", "Largest difference of a peer, of the first loss", "Allowed"])
     for cell in cells:
         mine = [losses for losses in cell.losses(SUBJECT)]
         if not mine:
@@ -127,11 +138,17 @@ def curves(cells):
 def disturbed(rows):
     """Windows in which the machine was not the engine's alone."""
     windows = [row for row in rows if row["kind"] == "window"]
-    busy = [row for row in windows if max(row["others"], row["stolen"]) > BUSY]
-    if not busy:
-        return f"In none of {len(windows)} windows did others use more than {BUSY} cores, nor did the host withhold as much.\n"
-    named = ", ".join(in_order(f"{row['workload'].upper()} {row['threads']} {row['engine']}" for row in busy))
-    return f"In {len(busy)} of {len(windows)} windows others used, or the host withheld, more than {BUSY} cores: {named}.\n"
+    nearest = min((row["meeting_us"] for row in windows if row["threads"] > 1), default=0.0)
+    what = {
+        f"others used, or the host withheld, more than {BUSY} cores": lambda row: max(row["others"], row["stolen"]) > BUSY,
+        f"cores kept less than {KEPT} of their speed while all computed": lambda row: row["kept"] < KEPT,
+        f"threads met in more than {FAR} times the best {nearest:.3f} µs": lambda row: row["meeting_us"] > FAR * nearest,
+    }
+    text = f"Of {len(windows)} windows:"
+    for condition, holds in what.items():
+        named = in_order(f"{row['workload'].upper()}/{row['threads']} {row['engine']}" for row in windows if holds(row))
+        text += f" in {', '.join(named) or 'none'} {condition};"
+    return text[:-1] + ".\n"
 
 
 def tables(paths):

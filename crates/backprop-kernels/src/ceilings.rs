@@ -3,7 +3,9 @@
 //! Nothing that is measured here decides how anything is computed.
 
 use crate::{Isa, pool::Pool};
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
 /// Turns of the loop of multiply-adds: 1 to 2 ms, long beside the start of a team.
@@ -17,6 +19,9 @@ const BYTES: usize = 256 << 20;
 
 /// Passes over them of which the fastest counts; the first finds the pages.
 const PASSES: usize = 5;
+
+/// Meetings in a row: few, for one lasts milliseconds where there are fewer cores than threads.
+const MEETINGS: usize = 200;
 
 /// The most a processor does in a second.
 ///
@@ -36,6 +41,9 @@ pub struct Ceilings {
     pub read: f64,
     /// Bytes that all threads together read and write while they copy in memory.
     pub copy: f64,
+    /// Seconds that all threads take to learn that all have arrived: what a phase of a program costs at least beside its work. Longer
+    /// where cores share no cache.
+    pub meeting: f64,
 }
 
 impl Ceilings {
@@ -43,8 +51,9 @@ impl Ceilings {
     pub fn measure(isa: Isa, threads: usize) -> Ceilings {
         let pool = Pool::new(threads);
         let (flops_of_one, flops) = arithmetic(isa, &pool);
+        let meeting = meeting(&pool);
         let (read, copy) = memory(&pool);
-        Ceilings { flops_of_one, flops, read, copy }
+        Ceilings { flops_of_one, flops, read, copy, meeting }
     }
 }
 
@@ -59,6 +68,33 @@ pub fn arithmetic(isa: Isa, pool: &Pool) -> (f64, f64) {
     });
     let flops = (per_turn * TURNS) as f64;
     (flops / alone, flops * pool.threads() as f64 / together)
+}
+
+/// All threads meet many times; seconds of one meeting. No task ends before every one has begun, so each has a thread of its own.
+fn meeting(pool: &Pool) -> f64 {
+    let (arrived, fastest) = (AtomicUsize::new(0), AtomicU64::new(u64::MAX));
+    for _ in 0..PASSES {
+        arrived.store(0, Ordering::Relaxed);
+        pool.run(pool.threads(), &|_, _| {
+            // The first brings all threads together.
+            meet(&arrived, pool.threads());
+            let start = Instant::now();
+            (2..MEETINGS + 2).for_each(|round| meet(&arrived, round * pool.threads()));
+            fastest.fetch_min(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        });
+    }
+    fastest.into_inner() as f64 * 1e-9 / MEETINGS as f64
+}
+
+/// Arrives, and waits until so many have.
+fn meet(arrived: &AtomicUsize, all: usize) {
+    arrived.fetch_add(1, Ordering::AcqRel);
+    let mut turns = 0u32;
+    while arrived.load(Ordering::Acquire) < all {
+        turns += 1;
+        // A thread without a core must get one.
+        if turns.is_multiple_of(1000) { thread::yield_now() } else { spin_loop() }
+    }
 }
 
 /// Bytes in a second: read, and copied.
@@ -189,7 +225,7 @@ mod tests {
 
     #[test]
     fn ceilings_are_numbers() {
-        let Ceilings { flops_of_one, flops, read, copy } = Ceilings::measure(Isa::detect(), 2);
-        assert!([flops_of_one, flops, read, copy].iter().all(|rate| rate.is_finite() && *rate > 0.0));
+        let Ceilings { flops_of_one, flops, read, copy, meeting } = Ceilings::measure(Isa::detect(), 2);
+        assert!([flops_of_one, flops, read, copy, meeting].iter().all(|rate| rate.is_finite() && *rate > 0.0));
     }
 }

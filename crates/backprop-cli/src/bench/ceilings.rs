@@ -4,23 +4,25 @@ use crate::{args::BenchMachineOptions, failure::Failure, output};
 use backprop::{bench::Ceilings, core::Isa};
 use serde::Serialize;
 
-/// The most this machine does in a second, in thousands of millions.
+/// The most this machine does in a second, in thousands of millions, and how fast its threads meet.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Peaks {
     peak_gflop_per_s: f64,
     peak_gflop_per_s_of_one: f64,
     read_gb_per_s: f64,
     pub(super) copy_gb_per_s: f64,
+    meeting_us: f64,
 }
 
 impl Peaks {
     pub(super) fn measure(isa: Isa, threads: usize) -> Peaks {
-        let Ceilings { flops_of_one, flops, read, copy } = Ceilings::measure(isa, threads);
+        let Ceilings { flops_of_one, flops, read, copy, meeting } = Ceilings::measure(isa, threads);
         Peaks {
             peak_gflop_per_s: flops / 1e9,
             peak_gflop_per_s_of_one: flops_of_one / 1e9,
             read_gb_per_s: read / 1e9,
             copy_gb_per_s: copy / 1e9,
+            meeting_us: meeting * 1e6,
         }
     }
 
@@ -36,7 +38,7 @@ impl Peaks {
         let [read, copy] = [self.read_gb_per_s, self.copy_gb_per_s].map(|rate| format!("{rate:.1}"));
         [
             format!("{all} GFLOP/s in f32 at most, {one} of one thread alone"),
-            format!("memory gives {read} GB/s, copies {copy} GB/s read and written"),
+            format!("memory gives {read} GB/s, copies {copy} GB/s read and written; threads meet in {:.2} µs", self.meeting_us),
         ]
     }
 }

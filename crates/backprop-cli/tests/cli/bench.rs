@@ -31,6 +31,7 @@ fn a_step_is_measured() {
         "peak_gflop_per_s_of_one",
         "read_gb_per_s",
         "copy_gb_per_s",
+        "meeting_us",
         "share_of_peak",
         "arena_bytes",
         "state_bytes",
