@@ -10,7 +10,7 @@
 use crate::exec::native::ir::{Access, Lowered, NodeOp};
 
 /// The most nodes and accesses of a group: enough for any optimizer, small enough that tiles stay in the first-level cache.
-const MAX_NODES: usize = 60;
+pub(crate) const MAX_NODES: usize = 60;
 
 /// What the kernel of a group is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

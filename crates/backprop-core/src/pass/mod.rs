@@ -7,6 +7,7 @@ mod hoist;
 mod inline;
 mod merge_scans;
 pub mod plan;
+pub(crate) mod recompute;
 mod rewrite;
 pub(crate) mod schedule;
 mod simplify;

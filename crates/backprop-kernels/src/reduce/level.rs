@@ -45,6 +45,16 @@ impl Level {
         self.outer * self.chunks() * self.column_blocks()
     }
 
+    /// What every stretch of the input that is asked for starts and ends at a multiple of: whole runs, or whole rows of columns.
+    pub(super) fn aligned(&self) -> usize {
+        match (self.inner, self.chunks(), self.column_blocks()) {
+            (1, 1, _) => self.reduced.max(1),
+            (1, ..) => 1,
+            (_, _, 1) => self.inner,
+            _ => 1,
+        }
+    }
+
     /// Elements of the largest piece.
     pub(super) fn unit_elements(&self) -> usize {
         self.chunk.min(self.reduced) * self.inner.min(COLUMNS)

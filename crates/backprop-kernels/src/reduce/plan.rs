@@ -58,8 +58,8 @@ impl Reduce {
         let dtype = program.dtype(result).ok_or(TileError::UnknownRegister(result))?;
         let unsupported = || TileError::Types(reduction.opcode(), vec![dtype, accumulate]);
         let (first, again) = loops(reduction, dtype, accumulate, isa).ok_or_else(unsupported)?;
-        let source = Interval::new(&program.without_stores(), result, isa)?;
         let levels = levels(program.dims(), reduced);
+        let source = Interval::new(&program.without_stores(), result, levels.first().map_or(1, Level::aligned), isa)?;
         let costs = std::iter::once(source.cost() + FOLD).chain(std::iter::repeat(FOLD));
         let per_task = |(level, cost): (&Level, f64)| ((TASK / (cost * level.unit_elements() as f64)) as usize).clamp(1, 1 << 20);
         let group = levels.iter().zip(costs).map(per_task).collect();

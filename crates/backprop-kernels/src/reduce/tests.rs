@@ -195,3 +195,30 @@ fn unsupported_types_are_refused() {
     assert!(refused(DType::F16, DType::F16));
     assert!(refused(DType::F64, DType::F32));
 }
+
+#[test]
+fn operands_that_repeat_in_every_row_or_column_give_the_bits_of_whole_ones() {
+    let random = &mut Random(31);
+    for dims in [[1000, 64], [7, 2500], [300, 512], [2000, 3], [65, 33], [40_000, 1], [3, 0]] {
+        let [rows, columns] = dims;
+        let mut draw = |n: usize| (0..n).map(|_| random.float()).collect::<Vec<f32>>();
+        let (x, m, s) = (draw(rows * columns), draw(columns), draw(rows));
+        let whole: Vec<f32> = (0..rows * columns).map(|i| (x[i] - m[i % columns]) * s[i / columns]).collect();
+        let mut program = TileProgram::new(&dims).unwrap();
+        let strides = [[columns as isize, 1], [0, 1], [1, 0]];
+        let [x_at, m_at, s_at] = [0, 1, 2].map(|i| program.load(i, DType::F32, &strides[i], 0).unwrap());
+        let centred = program.op(OpCode::Sub, &[x_at, m_at]).unwrap();
+        let result = program.op(OpCode::Mul, &[centred, s_at]).unwrap();
+        for mask in masks(2) {
+            for isa in fused_isas() {
+                let kernel = Reduce::new(&program, result, &mask, Reduction::Sum, DType::F32, 3, isa).unwrap();
+                let mut y = vec![7f32; output_len(&dims, &mask)];
+                let inputs = [&x, &m, &s].map(|v| v.as_ptr().cast_mut().cast::<u8>());
+                run_kernel(&kernel, &[inputs[0], inputs[1], inputs[2], y.as_mut_ptr().cast()], false);
+                let expected = reduce_f32(&whole, &dims, &mask, Reduction::Sum, DType::F32, isa, false);
+                let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+                assert_eq!(bits(&y), bits(&expected), "{dims:?} {mask:?} {isa:?}");
+            }
+        }
+    }
+}

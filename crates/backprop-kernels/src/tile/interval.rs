@@ -1,7 +1,7 @@
 //! A program evaluated over any interval of the row-major order of its iteration space, for a consumer such as a reduction.
 
 use super::collapse::collapse;
-use super::machine::{Machine, Region, cost};
+use super::machine::{Machine, Region, SMALLEST_TILE, cost};
 use super::program::{MAX_RANK, Reg, TileError, TileProgram};
 use crate::Isa;
 
@@ -9,18 +9,27 @@ use crate::Isa;
 pub(crate) struct Interval {
     machine: Machine,
     dims: Vec<usize>,
+    /// Extents of a whole box.
+    full: [usize; MAX_RANK],
     result: Reg,
     cost: f64,
 }
 
 impl Interval {
-    pub(crate) fn new(program: &TileProgram, result: Reg, isa: Isa) -> Result<Interval, TileError> {
+    /// All intervals will start, and but for the last one end, at multiples of `aligned` elements.
+    pub(crate) fn new(program: &TileProgram, result: Reg, aligned: usize, isa: Isa) -> Result<Interval, TileError> {
         program.dtype(result).ok_or(TileError::UnknownRegister(result))?;
         let program = collapse(program);
-        // Every dimension moves: intervals start anywhere.
-        let machine = Machine::new(&program, isa, |_| true, &[result])?;
         let dims = if program.dims.is_empty() { vec![1] } else { program.dims.clone() };
-        Ok(Interval { machine, dims, result, cost: cost(&program) })
+        let fixed = fixed_dims(&dims, aligned);
+        let machine = Machine::new(&program, isa, |d| d + fixed < dims.len(), &[result])?;
+        let block: usize = dims[dims.len() - fixed..].iter().product();
+        let mut full = [1; MAX_RANK];
+        full[dims.len() - fixed..dims.len()].copy_from_slice(&dims[dims.len() - fixed..]);
+        if fixed < dims.len() {
+            full[dims.len() - fixed - 1] = machine.tile() / block;
+        }
+        Ok(Interval { machine, dims, full, result, cost: cost(&program) })
     }
 
     /// Estimated nanoseconds per element.
@@ -48,13 +57,10 @@ impl Interval {
         mut consume: impl FnMut(*const u8, usize),
     ) {
         let rank = self.dims.len();
-        // Only values without any stride are kept from box to box: one row of the tile's length covers every box.
-        let mut full = [1; MAX_RANK];
-        full[rank - 1] = self.machine.tile();
         let (mut done, mut first) = (0, first);
         while done < len {
             let (origin, shape, count) = self.largest_box(start + done, len - done);
-            let region = Region { origin: &origin[..rank], shape: &shape[..rank], full: &full[..rank], first };
+            let region = Region { origin: &origin[..rank], shape: &shape[..rank], full: &self.full[..rank], first };
             // SAFETY: the caller's promise; the box is a part of the interval.
             let values = unsafe {
                 self.machine.run(region, operands, scratch);
@@ -89,4 +95,13 @@ impl Interval {
         }
         (origin, shape, block)
     }
+}
+
+/// How many of the last dimensions every box covers whole: those that lie in one aligned stretch and surely fit a tile.
+fn fixed_dims(dims: &[usize], aligned: usize) -> usize {
+    let blocks = dims.iter().rev().scan(1, |block, &extent| {
+        *block *= extent;
+        Some(*block)
+    });
+    blocks.take_while(|&block| block > 0 && block <= SMALLEST_TILE && aligned.is_multiple_of(block)).count()
 }

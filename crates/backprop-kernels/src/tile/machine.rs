@@ -1,6 +1,8 @@
 //! A program compiled for one instruction set, run box by box.
 
 use super::access::{self, Walk};
+use super::ahead::{self, Ahead};
+use super::join::join;
 use super::ops::{self, OpFn};
 use super::program::{Definition, MAX_RANK, OpCode, Reg, TileError, TileProgram};
 use super::registers;
@@ -74,10 +76,14 @@ pub(crate) struct Machine {
     loaded: Vec<usize>,
     scratch: usize,
     tile: usize,
+    /// Cache lines of the next box to ask for after each operation.
+    share: usize,
 }
 
 /// The largest tile in elements.
 pub(crate) const TILE: usize = 1024;
+/// What tiles of many buffers are cut to.
+pub(crate) const SMALLEST_TILE: usize = TILE / 2;
 /// Bytes of tile buffers that leave room for streamed operands in a 32 KiB first-level cache.
 const CACHE: usize = 24 << 10;
 
@@ -99,9 +105,10 @@ impl Machine {
             return Err(TileError::TooLarge);
         }
         let invariant = invariants(program, moving);
+        let program = &join(program, &invariant, &kept);
         let uniform = invariants(program, |_| true);
         let allocation = registers::allocate(program, &invariant, &kept);
-        let tile = if allocation.bytes(TILE) <= CACHE { TILE } else { TILE / 2 };
+        let tile = if allocation.bytes(TILE) <= CACHE { TILE } else { SMALLEST_TILE };
         let table = (program.values.len() * size_of::<*const u8>()).next_multiple_of(64);
         let starts: Vec<usize> = allocation
             .sizes
@@ -112,9 +119,11 @@ impl Machine {
                 Some(start)
             })
             .collect();
-        let steps = allocation.order.iter().map(|&v| step(program, v, isa, &invariant, &uniform)).collect::<Option<_>>();
+        let steps = allocation.order.iter().map(|&v| step(program, v, isa, &invariant, &uniform)).collect::<Option<Vec<Step>>>();
+        let steps = steps.ok_or(TileError::NoResult)?;
         Ok(Machine {
-            steps: steps.ok_or(TileError::NoResult)?,
+            share: lines_per_operation(&steps, tile),
+            steps,
             stores: stores(program, &invariant),
             buffers: allocation.buffer.iter().map(|b| b.map_or(table, |b| starts[b])).collect(),
             loaded: loaded(program),
@@ -154,11 +163,12 @@ impl Machine {
         unsafe {
             let table = scratch.cast::<*const u8>();
             let direct = self.aim_stores(&region, operands, scratch);
+            let mut ahead = Ahead::new(self.share);
             for step in &self.steps {
                 if !step.invariant {
-                    self.perform(step, region.shape, n, region.origin, operands, scratch, direct);
+                    self.perform(step, region.shape, n, region.origin, operands, scratch, direct, &mut ahead);
                 } else if region.first {
-                    self.perform(step, region.full, all, region.origin, operands, scratch, direct);
+                    self.perform(step, region.full, all, region.origin, operands, scratch, direct, &mut ahead);
                 }
             }
             for (i, store) in self.stores.iter().enumerate() {
@@ -205,6 +215,7 @@ impl Machine {
         operands: &[*mut u8],
         scratch: *mut u8,
         direct: u64,
+        ahead: &mut Ahead,
     ) {
         let value = usize::from(step.value);
         // SAFETY: addresses lie in the operands' box or in the value's buffer of `tile` elements.
@@ -217,6 +228,7 @@ impl Machine {
                     let source = operands[*operand].offset(start);
                     if *in_place && access::is_contiguous(shape, strides) {
                         *entry = source;
+                        ahead.follow(source, n * size);
                     } else {
                         access::gather(*size, buffer, source, &Walk::new(shape, strides));
                         *entry = buffer;
@@ -240,6 +252,7 @@ impl Machine {
                         *entry = buffer;
                     }
                     function(n, (*entry).cast_mut(), addresses.as_ptr());
+                    ahead.fetch();
                 }
                 Action::Given => {}
             }
@@ -270,11 +283,24 @@ fn invariants(program: &TileProgram, moving: impl Fn(usize) -> bool) -> Vec<bool
             Definition::Load { strides, .. } | Definition::Affine { strides } => still(strides),
             Definition::Constant { .. } => true,
             Definition::Given => false,
-            Definition::Op { sources, .. } => sources.iter().all(|reg| invariant[usize::from(reg.0)]),
+            Definition::Op { sources, .. } | Definition::Joined { sources, .. } => {
+                sources.iter().all(|reg| invariant[usize::from(reg.0)])
+            }
         };
         invariant.push(known);
     }
     invariant
+}
+
+/// How many lines to ask for after each operation so that the next box is there in time.
+fn lines_per_operation(steps: &[Step], tile: usize) -> usize {
+    let moving = || steps.iter().filter(|step| !step.invariant);
+    let sizes = moving().filter_map(|step| match step.action {
+        Action::Load { size, in_place: true, .. } => Some(size),
+        _ => None,
+    });
+    let operations = moving().filter(|step| matches!(step.action, Action::Apply { .. })).count();
+    ahead::share(sizes.sum::<usize>() * tile, operations)
 }
 
 fn loaded(program: &TileProgram) -> Vec<usize> {
@@ -295,7 +321,7 @@ fn stores(program: &TileProgram, invariant: &[bool]) -> Vec<StoreStep> {
     let mut aimed = Vec::new();
     let mut step = |store: &super::program::Store| {
         let value = usize::from(store.reg.0);
-        let computed = matches!(program.values[value].definition, Definition::Op { .. });
+        let computed = program.values[value].definition.sources().is_some();
         let direct = computed && !invariant[value] && !aimed.contains(&value);
         aimed.push(value);
         StoreStep {
@@ -327,14 +353,21 @@ fn step(program: &TileProgram, value: usize, isa: Isa, invariant: &[bool], unifo
             let of = program.values[usize::from(sources.last()?.0)].dtype;
             let same = sources[1..].iter().all(|reg| uniform[usize::from(reg.0)]);
             let function = if *op == OpCode::Philox && same { ops::philox_uniform(isa) } else { ops::lookup(*op, of, isa)? };
-            let mut list = [0; MAX_ARITY];
-            for (entry, reg) in list.iter_mut().zip(sources) {
-                *entry = reg.0;
-            }
-            Action::Apply { function, sources: list }
+            Action::Apply { function, sources: listed(sources) }
+        }
+        Definition::Joined { first, second, reversed, sources } => {
+            Action::Apply { function: ops::joined(*first, *second, *reversed, isa)?, sources: listed(sources) }
         }
     };
     Some(Step { value: value as u16, invariant: invariant[value], action })
+}
+
+fn listed(sources: &[Reg]) -> [u16; MAX_ARITY] {
+    let mut list = [0; MAX_ARITY];
+    for (entry, reg) in list.iter_mut().zip(sources) {
+        *entry = reg.0;
+    }
+    list
 }
 
 /// How an iteration space is cut into boxes: whole trailing dimensions, chunks of the dimension before them.

@@ -10,10 +10,12 @@
 //! on the processor's rounding or flushing mode, and only a denormal operand itself can cost extra cycles.
 
 mod access;
+mod ahead;
 mod collapse;
 mod epilogue;
 mod fused;
 mod interval;
+mod join;
 mod machine;
 pub(crate) mod ops;
 mod program;

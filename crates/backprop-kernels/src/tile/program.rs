@@ -229,6 +229,19 @@ pub(crate) enum Definition {
     Given,
     /// An operation on earlier values.
     Op { op: OpCode, sources: Vec<Reg> },
+    /// Two operations in one loop: the first one's sources, then the second one's others. `reversed`: the first one's result is
+    /// the second operand.
+    Joined { first: OpCode, second: OpCode, reversed: bool, sources: Vec<Reg> },
+}
+
+impl Definition {
+    /// The values it is computed from; `None` if it is not computed.
+    pub(crate) fn sources(&self) -> Option<&[Reg]> {
+        match self {
+            Definition::Op { sources, .. } | Definition::Joined { sources, .. } => Some(sources),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

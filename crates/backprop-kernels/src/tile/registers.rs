@@ -1,6 +1,6 @@
 //! Assigns tile buffers to values: by liveness, so that few buffers stay in the first-level cache.
 
-use super::program::{Definition, TileProgram};
+use super::program::TileProgram;
 
 /// The order of evaluation and where each value lives.
 pub(crate) struct Allocation {
@@ -50,10 +50,8 @@ pub(crate) fn allocate(program: &TileProgram, invariant: &[bool], results: &[usi
 }
 
 pub(crate) fn operands(program: &TileProgram, value: usize) -> Vec<usize> {
-    match &program.values[value].definition {
-        Definition::Op { sources, .. } => sources.iter().map(|reg| usize::from(reg.0)).collect(),
-        _ => Vec::new(),
-    }
+    let sources = program.values[value].definition.sources().unwrap_or_default();
+    sources.iter().map(|reg| usize::from(reg.0)).collect()
 }
 
 fn evaluation_order(program: &TileProgram, results: &[usize]) -> Vec<usize> {
@@ -66,7 +64,7 @@ fn evaluation_order(program: &TileProgram, results: &[usize]) -> Vec<usize> {
             operands(program, value).into_iter().for_each(|v| needed[v] = true);
         }
     }
-    let is_op = |v: usize| matches!(program.values[v].definition, Definition::Op { .. });
+    let is_op = |v: usize| program.values[v].definition.sources().is_some();
     let (mut order, mut done) = (Vec::new(), vec![false; program.values.len()]);
     for value in (0..program.values.len()).filter(|&v| needed[v] && is_op(v)) {
         for v in operands(program, value).into_iter().chain([value]) {

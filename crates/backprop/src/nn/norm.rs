@@ -187,6 +187,8 @@ pub(super) fn affine<'g>(cx: &mut Scope<'g>, shape: Shape, affine: bool) -> (Ten
 /// Results: y, and as residuals mean, variance and rstd.
 ///
 /// The derivative is `dx = rstd·(d̂ − mean(d̂) − x̂·mean(d̂·x̂))` with `d̂ = g·weight` and `x̂ = (x − mean)·rstd`: both papers' formula.
+/// A weight that is the same for all that is averaged stands before the brackets, so that the means are those of the parameters'
+/// gradients.
 #[track_caller]
 pub(super) fn normalise<'g>(
     region: &str,
@@ -216,9 +218,22 @@ pub(super) fn normalise<'g>(
             let (mean, rstd) = (s.outputs[1], s.outputs[3]);
             let whole = |t| spread(t, &shape, over);
             let normalised = (x - whole(mean)) * whole(rstd);
-            let scaled = g * weight.broadcast_in_dim(shape.clone(), along);
-            let pull = scaled - whole(scaled.mean(over)) - normalised * whole((scaled * normalised).mean(over));
-            vec![Some(whole(rstd) * pull), Some((g * normalised).sum(&others)), Some(g.sum(&others))]
+            let sums = [(g * normalised).sum(&others), g.sum(&others)];
+            let dx = if others == *over {
+                whole(rstd * weight) * pull(g, normalised, sums, over)
+            } else {
+                let scaled = g * weight.broadcast_in_dim(shape.clone(), along);
+                whole(rstd) * pull(scaled, normalised, [(scaled * normalised).sum(over), scaled.sum(over)], over)
+            };
+            vec![Some(dx), Some(sums[0]), Some(sums[1])]
         },
     )
+}
+
+/// `g − mean(g) − x̂·mean(g·x̂)`, given the sums of `g·x̂` and `g` over `over`.
+fn pull<'g>(g: Tensor<'g>, normalised: Tensor<'g>, sums: [Tensor<'g>; 2], over: &[usize]) -> Tensor<'g> {
+    let shape = g.shape();
+    let n = over.iter().map(|&d| shape[d]).product::<usize>();
+    let [product, mean] = sums.map(|sum| spread(sum * (1.0 / n as f64), &shape, over));
+    g - mean - normalised * product
 }

@@ -10,7 +10,7 @@ use crate::{
     graph::Role,
     host::Literal,
     op::Scan,
-    pass::{fuse, plan, schedule},
+    pass::{fuse, plan, recompute, schedule},
 };
 use backprop_kernels::{Isa, movement::StridedCopy, pool::Phase as Tasks};
 use std::{
@@ -57,8 +57,8 @@ struct Assembly<'a> {
 
 /// Compiles a graph whose composites are inlined.
 pub(crate) fn assemble(graph: &Graph, settings: Settings) -> Result<Code, Error> {
-    let lowered = super::ir::lower(graph)?;
-    let groups = fuse::fuse(&lowered, settings.fuse);
+    let mut lowered = super::ir::lower(graph)?;
+    let groups = groups(&mut lowered, settings.fuse);
     let outside = outside(&lowered, &groups);
     let mut units = Vec::with_capacity(groups.len());
     for group in &groups {
@@ -81,6 +81,18 @@ pub(crate) fn assemble(graph: &Graph, settings: Settings) -> Result<Code, Error>
     assembly.place_fixed();
     assembly.place_outputs();
     assembly.finish()
+}
+
+/// What becomes one kernel each.
+fn groups(lowered: &mut Lowered, fuse: bool) -> Vec<fuse::Group> {
+    let mut groups = fuse::fuse(lowered, fuse);
+    for _ in 0..recompute::ROUNDS {
+        if !fuse || !recompute::recompute(lowered, &groups) {
+            break;
+        }
+        groups = fuse::fuse(lowered, true);
+    }
+    groups
 }
 
 /// Values that are needed outside the group that makes them.

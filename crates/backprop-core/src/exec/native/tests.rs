@@ -67,3 +67,31 @@ fn a_step_allocates_nothing() {
     drop(vec![1u8; 100]);
     assert!(MADE.with(Cell::get) > before, "the counter counts");
 }
+
+/// Normalises [64, 32] by column; the names of the kernels.
+fn kernels_of_a_norm(keep_centred: bool) -> Vec<String> {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, Type::new(DType::F32, [64, 32]));
+    let y = x.tanh();
+    fn spread(t: crate::Tensor<'_>) -> crate::Tensor<'_> {
+        t.broadcast_in_dim([64, 32], &[1])
+    }
+    let centred = y - spread(y.mean(&[0]));
+    let squares = (centred * centred).mean(&[0]);
+    b.output("y", Role::Data, (centred * spread(squares.sqrt())).exp());
+    if keep_centred {
+        b.output("centred", Role::Data, centred);
+    }
+    let program = Native::new(1, Isa::detect()).build(&b.with_graph(Clone::clone)).unwrap();
+    program.kernels().iter().map(|k| k.name.clone()).collect()
+}
+
+#[test]
+fn cheap_values_are_computed_by_their_readers() {
+    let kernels = kernels_of_a_norm(false);
+    assert!(!kernels.contains(&"subtract".to_owned()), "{kernels:?}");
+    assert_eq!(kernels.iter().filter(|k| k.starts_with("subtract+")).count(), 2, "{kernels:?}");
+    // What is asked for is stored, and read by the others.
+    let kernels = kernels_of_a_norm(true);
+    assert_eq!(kernels.iter().filter(|k| k.contains("subtract")).count(), 1, "{kernels:?}");
+}

@@ -3,12 +3,14 @@
 pub(super) mod convert;
 mod float;
 mod integer;
+mod joined;
 mod lanes;
 mod random;
 
 use super::OpCode;
 use crate::{DType, Isa};
 
+pub(crate) use joined::joined;
 pub(crate) use lanes::Flag;
 pub(crate) use random::philox_uniform;
 
