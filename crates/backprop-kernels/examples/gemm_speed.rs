@@ -3,7 +3,7 @@
 //! `cargo run --release -p backprop-kernels --example gemm_speed [threads] [avx2|avx512|portable] [gemm|conv] [layer]`
 
 use backprop_kernels::conv::Conv;
-use backprop_kernels::gemm::{Gemm, GemmSpec};
+use backprop_kernels::gemm::{BatchDim, Gemm, GemmSpec};
 use backprop_kernels::pool::Pool;
 use backprop_kernels::{Isa, Kernel};
 
@@ -100,6 +100,14 @@ fn seconds(kernel: &dyn Kernel, pool: &Pool, operands: &[*mut u8], flops: f64) -
         .fold(f64::MAX, f64::min)
 }
 
+/// Numbers at the start of a cache line, as operands of a training step lie.
+fn numbers(len: usize) -> Aligned {
+    let mut memory = Aligned::new(4 * len);
+    // SAFETY: the memory has room for them.
+    unsafe { std::ptr::copy_nonoverlapping(uniform(len, 1).as_ptr(), memory.at().cast(), len) };
+    memory
+}
+
 /// (m, n, k) of training steps, and squares.
 const SHAPES: [(usize, usize, usize); 36] = [
     (16, 4, 16),
@@ -139,6 +147,9 @@ const SHAPES: [(usize, usize, usize); 36] = [
     (1, 1024, 1024),
     (1024, 1, 1024),
 ];
+
+/// (batch, m, n, k) of attention.
+const BATCHED: [(usize, usize, usize, usize); 2] = [(64, 128, 128, 64), (64, 128, 64, 128)];
 
 /// Layers: batch, size, channels, features, window, stride, padding, groups.
 const LAYERS: [[usize; 8]; 12] = [
@@ -209,25 +220,39 @@ fn main() {
 }
 
 fn products(isa: Isa, pool: &Pool, peak: f64) {
-    let threads = pool.threads();
     println!("{:>6} {:>6} {:>6}  share of peak: AB, AB', A'B  microseconds of AB; tasks", "m", "n", "k");
-    for (m, n, k) in SHAPES {
-        let (mut a, mut b, mut c) = (uniform(m * k, 1), uniform(k * n, 2), vec![0f32; m * n]);
-        let operands = [a.as_mut_ptr().cast(), b.as_mut_ptr().cast(), c.as_mut_ptr().cast()];
+    let wanted: Option<Vec<usize>> = std::env::args().nth(4).map(|s| s.split('x').filter_map(|n| n.parse().ok()).collect());
+    let wanted = wanted.and_then(|w| <[usize; 3]>::try_from(w).ok()).map(|[m, n, k]| vec![(m, n, k)]);
+    for (m, n, k) in wanted.unwrap_or(SHAPES.to_vec()) {
+        let (mut a, mut b, mut c) = (numbers(m * k), numbers(k * n), Aligned::new(4 * m * n));
+        let operands = [a.at(), b.at(), c.at()];
         let plain = GemmSpec::row_major(m, n, k);
         let b_transposed = GemmSpec { b_row: 1, b_col: k as isize, ..plain.clone() };
         let a_transposed = GemmSpec { a_row: 1, a_col: m as isize, ..plain.clone() };
-        let flops = 2.0 * (m * n * k) as f64;
-        let (mut shares, mut first, mut tasks) = (String::new(), 0.0, Vec::new());
-        for spec in [plain, b_transposed, a_transposed] {
-            let kernel = Gemm::new(spec, None, isa);
-            let time = seconds(&kernel, pool, &operands, flops);
-            if first == 0.0 {
-                first = time;
-                tasks = (0..kernel.stages()).map(|s| kernel.tasks(s)).collect();
-            }
-            shares += &format!(" {:6.1} %", 100.0 * flops / time / 1e9 / peak / threads as f64);
-        }
-        println!("{m:>6} {n:>6} {k:>6} {shares} {:9.2}  {tasks:?}", first * 1e6);
+        line(&format!("{m:>6} {n:>6} {k:>6}"), [plain, b_transposed, a_transposed], &operands, isa, pool, peak);
     }
+    for (batch, m, n, k) in BATCHED {
+        let (mut a, mut b, mut c) = (numbers(batch * m * k), numbers(batch * k * n), Aligned::new(4 * batch * m * n));
+        let operands = [a.at(), b.at(), c.at()];
+        let dims = vec![BatchDim { extent: batch, a: (m * k) as isize, b: (k * n) as isize, c: (m * n) as isize }];
+        let plain = GemmSpec { batch: dims, ..GemmSpec::row_major(m, n, k) };
+        let b_transposed = GemmSpec { b_row: 1, b_col: k as isize, ..plain.clone() };
+        let a_transposed = GemmSpec { a_row: 1, a_col: m as isize, ..plain.clone() };
+        line(&format!("{batch:>6}x{m:>3}x{n:>3} {k:>5}"), [plain, b_transposed, a_transposed], &operands, isa, pool, peak);
+    }
+}
+
+fn line(name: &str, specs: [GemmSpec; 3], operands: &[*mut u8], isa: Isa, pool: &Pool, peak: f64) {
+    let flops = 2.0 * (specs[0].batches() * specs[0].m * specs[0].n * specs[0].k) as f64;
+    let (mut shares, mut first, mut tasks) = (String::new(), 0.0, Vec::new());
+    for spec in specs {
+        let kernel = Gemm::new(spec, None, isa);
+        let time = seconds(&kernel, pool, operands, flops);
+        if first == 0.0 {
+            first = time;
+            tasks = (0..kernel.stages()).map(|s| kernel.tasks(s)).collect();
+        }
+        shares += &format!(" {:6.1} %", 100.0 * flops / time / 1e9 / peak / pool.threads() as f64);
+    }
+    println!("{name} {shares} {:9.2}  {tasks:?}", first * 1e6);
 }

@@ -92,7 +92,7 @@ impl Case {
 }
 
 /// Shapes at and around every edge: register tiles, vectors, blocks, chunks, splits.
-const SHAPES: [(usize, usize, usize); 39] = [
+const SHAPES: [(usize, usize, usize); 42] = [
     (0, 3, 4),
     (3, 0, 4),
     (3, 4, 0),
@@ -132,6 +132,9 @@ const SHAPES: [(usize, usize, usize); 39] = [
     (40, 700, 512),
     (700, 40, 257),
     (530, 70, 64),
+    (1, 1000, 260),
+    (2, 531, 40),
+    (3, 205, 33),
 ];
 
 fn layouts(m: usize, n: usize, k: usize) -> Vec<GemmSpec> {

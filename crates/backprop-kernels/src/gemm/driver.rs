@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::epilogue::Epilogue;
 use super::finish::{Area, Finish, Output};
-use super::micro::{Micro, Tile};
+use super::micro::{Micro, Tile, TileFn};
 use super::plan::{Block, Extents, Private, SMALL};
 use super::source::{Rows, Source};
 use super::{KC, round64};
 
-/// Elements a packing or combining task moves: about 20 µs.
-const MOVED: usize = 1 << 16;
+/// Elements a packing task moves: about 4 µs, so that no thread waits long for another.
+const MOVED: usize = 1 << 14;
+
+/// Terms that are packed of all panels before the next ones, where panels share cache lines.
+const STRIP: usize = 8;
 
 /// How a block gets one of its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +42,15 @@ pub(crate) struct Driver {
     b: Side,
     finish: Finish,
     splits: usize,
+    row_blocks: usize,
+    col_blocks: usize,
+    /// Output blocks, times the parts of the sum.
+    units: usize,
     units_per_task: usize,
+    /// Tasks of packing, computing and combining.
+    tasks: [usize; 3],
+    /// Registers are stored to the output itself, at this distance between rows.
+    in_place: Option<isize>,
     /// Rows are finished panel by panel, while they are in the first-level cache, rather than block by block.
     by_panels: bool,
 }
@@ -86,6 +97,7 @@ impl Driver {
         let private = match (a.mode, b.mode) {
             (Mode::Private, Mode::Private) => Private::Both,
             (Mode::Shared, Mode::Private) => Private::B,
+            (Mode::Direct | Mode::Shared, Mode::Direct | Mode::Shared) => Private::None,
             _ => Private::A,
         };
         let mut block = Block::choose(x, micro, private);
@@ -101,9 +113,30 @@ impl Driver {
         let splits = x.splits();
         let by_panels = epilogue.is_some() && splits == 1;
         let finish = Finish { x, out, epilogue, simd: micro.simd() };
-        let mut driver = Driver { x, micro, block, a, b, finish, splits, units_per_task: 1, by_panels };
+        let units = x.batch * splits * col_blocks * row_blocks;
         let unit = block.m * block.n * (x.k.div_ceil(splits) + 16);
-        driver.units_per_task = if small { driver.units().max(1) } else { (SMALL / 2 / unit).max(1) };
+        let units_per_task = if small { units.max(1) } else { (SMALL / 2 / unit).max(1) };
+        let (in_place, tasks) = (finish.in_place(), [0, units.div_ceil(units_per_task), finish.combine_tasks()]);
+        let mut driver = Driver {
+            x,
+            micro,
+            block,
+            a,
+            b,
+            finish,
+            splits,
+            row_blocks,
+            col_blocks,
+            units,
+            units_per_task,
+            tasks,
+            in_place,
+            by_panels,
+        };
+        driver.tasks[0] = driver.pack_tasks(&driver.a, row_blocks, block.m) + driver.pack_tasks(&driver.b, col_blocks, block.n);
+        if x.outputs() == 0 {
+            driver.tasks = [0; 3];
+        }
         driver
     }
 
@@ -112,32 +145,9 @@ impl Driver {
         Driver { by_panels: false, ..self }
     }
 
-    fn row_blocks(&self) -> usize {
-        self.x.m.div_ceil(self.block.m)
-    }
-
-    fn col_blocks(&self) -> usize {
-        self.x.n.div_ceil(self.block.n)
-    }
-
-    /// Output blocks, times the parts of the sum.
-    fn units(&self) -> usize {
-        self.x.batch * self.splits * self.col_blocks() * self.row_blocks()
-    }
-
     /// Tasks of packing (0), computing (1) and combining (2).
     pub fn tasks(&self, phase: usize) -> usize {
-        if self.x.outputs() == 0 {
-            return 0;
-        }
-        match phase {
-            0 => {
-                self.pack_tasks(&self.a, self.row_blocks(), self.block.m)
-                    + self.pack_tasks(&self.b, self.col_blocks(), self.block.n)
-            }
-            1 => self.units().div_ceil(self.units_per_task),
-            _ => self.finish.combine_tasks(),
-        }
+        self.tasks[phase]
     }
 
     /// Elements of A's shared panels.
@@ -167,7 +177,7 @@ impl Driver {
     }
 
     fn scratch_tile(&self) -> usize {
-        if self.splits > 1 || self.finish.in_place().is_some() {
+        if self.splits > 1 || self.in_place.is_some() {
             return 0;
         }
         let rows = if self.one_panel_at_a_time() { self.micro.rows.min(self.block.m) } else { self.block.m };
@@ -233,19 +243,19 @@ impl Driver {
         let (full, lanes) = (self.micro.cols(), self.micro.lanes);
         (0..cols.div_ceil(full)).map(move |i| {
             let count = (cols - i * full).min(full);
-            (i * full, count, count.div_ceil(lanes) * lanes)
+            (i * full, count, count.next_multiple_of(lanes))
         })
     }
 
     /// # Safety
     /// As [`run`](Self::run).
     unsafe fn pack(&self, task: usize, memory: Memory<'_>) {
-        let a_tasks = self.pack_tasks(&self.a, self.row_blocks(), self.block.m);
+        let a_tasks = self.pack_tasks(&self.a, self.row_blocks, self.block.m);
         let is_a = task < a_tasks;
         let (side, blocks, block, task) = if is_a {
-            (&self.a, self.row_blocks(), self.block.m, task)
+            (&self.a, self.row_blocks, self.block.m, task)
         } else {
-            (&self.b, self.col_blocks(), self.block.n, task - a_tasks)
+            (&self.b, self.col_blocks, self.block.n, task - a_tasks)
         };
         let (group, chunks) = (self.pack_group(block), self.x.chunks());
         let all = self.batches(side) * blocks * chunks;
@@ -289,24 +299,29 @@ impl Driver {
         let base = memory.operands[side.operand].cast::<f32>().cast_const();
         let (first, count, _) = self.extent(is_a, at);
         let (k0, k) = self.chunk(chunk);
-        let panel = |from: usize, count: usize, width: usize| {
-            let rows = Rows { first: first + from, count, width };
-            // SAFETY: panels tile the block, so each lies within it.
-            unsafe { side.source.pack(base, batch, rows, k0, k, to.wrapping_add(from * k)) };
-        };
-        if is_a {
-            self.row_panels(count).for_each(|(from, count)| panel(from, count, count));
-        } else {
-            self.col_panels(count).for_each(|(from, count, width)| panel(from, count, width));
+        // Where rows are adjacent, panels share cache lines: a few terms of all panels come before the next terms.
+        let terms = if side.source.strides().is_some_and(|(row, _)| row == 1) { STRIP } else { k.max(1) };
+        for done in (0..k).step_by(terms) {
+            let terms = (k - done).min(terms);
+            let panel = |from: usize, count: usize, width: usize| {
+                let rows = Rows { first: first + from, count, width };
+                // SAFETY: panels tile the block, so each lies within it.
+                unsafe { side.source.pack(base, batch, rows, k0 + done, terms, to.wrapping_add(from * k + done * width)) };
+            };
+            if is_a {
+                self.row_panels(count).for_each(|(from, count)| panel(from, count, count));
+            } else {
+                self.col_panels(count).for_each(|(from, count, width)| panel(from, count, width));
+            }
         }
     }
 
     /// # Safety
     /// As [`run`](Self::run).
     unsafe fn compute(&self, task: usize, memory: Memory<'_>) {
-        let (row_blocks, col_blocks) = (self.row_blocks(), self.col_blocks());
+        let (row_blocks, col_blocks) = (self.row_blocks, self.col_blocks);
         let mut packed = [None; 2];
-        for unit in task * self.units_per_task..self.units().min((task + 1) * self.units_per_task) {
+        for unit in task * self.units_per_task..self.units.min((task + 1) * self.units_per_task) {
             let (row_block, rest) = (unit % row_blocks, unit / row_blocks);
             let (col_block, rest) = (rest % col_blocks, rest / col_blocks);
             let (split, batch) = (rest % self.splits, rest / self.splits);
@@ -325,7 +340,7 @@ impl Driver {
                     self.multiply(area, a, b, sums, memory);
                 }
             }
-            if self.splits == 1 && self.finish.in_place().is_none() && !self.by_panels {
+            if self.splits == 1 && self.in_place.is_none() && !self.by_panels {
                 // SAFETY: the tile holds the finished area.
                 unsafe { self.finish.area(area, to, ld as usize, memory.operands, self.epilogue_scratch(memory)) };
             }
@@ -338,7 +353,7 @@ impl Driver {
             let row = (split * self.x.batch + area.batch) * self.x.m + area.row0;
             return (self.partials(memory.workspace).wrapping_add(row * self.x.n + area.col0), self.x.n as isize);
         }
-        if let Some(stride) = self.finish.in_place() {
+        if let Some(stride) = self.in_place {
             let offset = area.row0 as isize * stride + area.col0 as isize;
             return (self.finish.output(area.batch, memory.operands).wrapping_offset(offset), stride);
         }
@@ -401,12 +416,20 @@ impl Driver {
                 None => (a.at.wrapping_add(row0 * k), 1, count as isize),
             };
             let c = if self.one_panel_at_a_time() { to } else { to.wrapping_offset(row0 as isize * ld) };
-            for (col0, cols, width) in self.col_panels(area.cols) {
+            let wide = if let (Some(tile), Some((_, b_step))) = (self.micro.wide(count), b.strides) {
+                let sums = Tile { k, a: a_at, a_row, a_step, b: b.at, b_step, cols: tile.0, c, c_row: ld, add };
+                // SAFETY: as the caller vouches.
+                unsafe { wide_tiles(tile, sums, area.cols) }
+            } else {
+                0
+            };
+            for (col0, cols, width) in self.col_panels(area.cols - wide) {
+                let col0 = col0 + wide;
                 let (b_at, b_step) = match b.strides {
                     Some((_, term)) => (b.at.wrapping_add(col0), term),
                     None => (b.at.wrapping_add(col0 * k), width as isize),
                 };
-                let tile = self.micro.tile(a.strides.is_none(), width / self.micro.lanes, count);
+                let tile = self.micro.tile(a_row == 1, width / self.micro.lanes, count);
                 let c = c.wrapping_add(col0);
                 // SAFETY: the tile lies within the block.
                 unsafe { tile(&Tile { k, a: a_at, a_row, a_step, b: b_at, b_step, cols, c, c_row: ld, add }) };
@@ -418,4 +441,16 @@ impl Driver {
             }
         }
     }
+}
+
+/// Covers whole wide tiles of columns that are read in place; returns the number of columns done.
+///
+/// # Safety
+/// `first` describes the first tile; `cols` columns are valid.
+unsafe fn wide_tiles((width, tile): (usize, TileFn), first: Tile, cols: usize) -> usize {
+    for at in (0..cols / width).map(|i| i * width) {
+        // SAFETY: as the caller vouches.
+        unsafe { tile(&Tile { b: first.b.wrapping_add(at), c: first.c.wrapping_add(at), ..first }) };
+    }
+    cols / width * width
 }

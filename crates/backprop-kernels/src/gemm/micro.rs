@@ -37,6 +37,8 @@ pub(crate) struct Micro {
     pub lanes: usize,
     /// `tiles[packed][vectors − 1][rows − 1]`.
     tiles: [[&'static [TileFn]; 2]; 2],
+    /// `wide[rows − 1]`: (vectors, tile) for rows too few to hide the latency of the multiply-add in two vectors.
+    wide: &'static [(usize, TileFn)],
 }
 
 impl Micro {
@@ -60,6 +62,11 @@ impl Micro {
         2 * self.lanes
     }
 
+    /// Columns and tile for so few rows that it should be wide; all its columns must be valid.
+    pub fn wide(&self, rows: usize) -> Option<(usize, TileFn)> {
+        self.wide.get(rows - 1).map(|&(vectors, tile)| (vectors * self.lanes, tile))
+    }
+
     /// The tile of `rows` by `vectors`, for adjacent (packed) rows of A or for any stride.
     pub fn tile(&self, packed: bool, vectors: usize, rows: usize) -> TileFn {
         self.tiles[packed as usize][vectors - 1][rows - 1]
@@ -79,12 +86,12 @@ pub(crate) use tile_tables;
 
 const PORTABLE_LANES: usize = 4;
 
-static PORTABLE: Micro = Micro { rows: 4, lanes: PORTABLE_LANES, tiles: tile_tables!(portable; 1 2 3 4) };
+static PORTABLE: Micro = Micro { rows: 4, lanes: PORTABLE_LANES, tiles: tile_tables!(portable; 1 2 3 4), wide: &[] };
 
 impl Micro {
     #[cfg(target_arch = "x86_64")]
-    pub const fn new(rows: usize, lanes: usize, tiles: [[&'static [TileFn]; 2]; 2]) -> Micro {
-        Micro { rows, lanes, tiles }
+    pub const fn new(rows: usize, lanes: usize, tiles: [[&'static [TileFn]; 2]; 2], wide: &'static [(usize, TileFn)]) -> Micro {
+        Micro { rows, lanes, tiles, wide }
     }
 }
 

@@ -6,10 +6,53 @@ use super::micro::{Micro, Tile, tile_tables};
 
 /// 28 accumulators, two vectors of B and the broadcast of A: 31 of 32 registers, and 28 independent chains cover the latency
 /// of the multiply-add (4 cycles, up to 2 a cycle).
-pub(super) static AVX512: Micro = Micro::new(14, 16, tile_tables!(avx512; 1 2 3 4 5 6 7 8 9 10 11 12 13 14));
+pub(super) static AVX512: Micro = Micro::new(
+    14,
+    16,
+    tile_tables!(avx512; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+    &[(12, avx512::<1, 12, false>), (8, avx512::<2, 8, false>), (6, avx512::<3, 6, false>)],
+);
 
 /// 12 accumulators, two vectors of B and the broadcast of A: 15 of 16 registers.
-pub(super) static AVX2: Micro = Micro::new(6, 8, tile_tables!(avx2; 1 2 3 4 5 6));
+pub(super) static AVX2: Micro =
+    Micro::new(6, 8, tile_tables!(avx2; 1 2 3 4 5 6), &[(8, avx2::<1, 8, false>), (4, avx2::<2, 4, false>)]);
+
+/// The body once for every row below `$rows`, written out: a loop of so many instructions is not always unrolled.
+macro_rules! each_row {
+    ($rows:ident, $i:ident, $body:block) => {
+        each_row!(@ $rows $i $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $rows:ident $i:ident $body:block $($row:literal)*) => {$(
+        if $row < $rows {
+            const $i: usize = $row;
+            $body
+        }
+    )*};
+}
+
+/// Rows of A that share a register: x86 addresses reach a base, and once and twice the distance of rows from it.
+const TRIPLE: usize = 3;
+
+/// Where every third row of A starts.
+///
+/// Were they not hidden from the compiler, it would step one address from row to row: as long a chain of additions as there
+/// are rows, which takes the time of the multiply-adds.
+#[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read there")]
+fn bases<const PACKED: bool>(t: &Tile) -> [*const f32; 5] {
+    std::array::from_fn(|i| {
+        let mut base = t.a.wrapping_offset(if PACKED { 0 } else { (TRIPLE * i) as isize * t.a_row });
+        // SAFETY: no instruction at all.
+        unsafe { std::arch::asm!("/* {0} */", inout(reg) base, options(pure, nomem, nostack, preserves_flags)) };
+        base
+    })
+}
+
+/// The element of row `i`.
+#[inline(always)]
+fn element<const PACKED: bool>(bases: &[*const f32; 5], i: usize, row: isize) -> *const f32 {
+    if PACKED { bases[0].wrapping_add(i) } else { bases[i / TRIPLE].wrapping_offset((i % TRIPLE) as isize * row) }
+}
 
 /// # Safety
 /// `t` describes memory valid for MR rows, `t.k` terms and `t.cols` columns; the processor has AVX-512 F.
@@ -18,23 +61,27 @@ unsafe fn avx512<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile)
     let tail = t.cols - (NV - 1) * 16;
     let mask: __mmask16 = if tail >= 16 { !0 } else { (1 << tail) - 1 };
     let mut acc = [[_mm512_setzero_ps(); NV]; MR];
-    let (mut a, mut b) = (t.a, t.b);
     let row = if PACKED { 1 } else { t.a_row };
+    let (mut a, mut b) = (bases::<PACKED>(t), t.b);
     for _ in 0..t.k {
         // SAFETY: the mask covers exactly the valid columns of B's last vector, and every row of A is valid at this step.
         unsafe {
             let mut bv = [_mm512_setzero_ps(); NV];
             for (j, bv) in bv.iter_mut().enumerate() {
-                *bv = if j + 1 < NV { _mm512_loadu_ps(b) } else { _mm512_maskz_loadu_ps(mask, b.wrapping_add(16 * j)) };
+                *bv = if j + 1 < NV {
+                    _mm512_loadu_ps(b.wrapping_add(16 * j))
+                } else {
+                    _mm512_maskz_loadu_ps(mask, b.wrapping_add(16 * j))
+                };
             }
-            for (i, acc) in acc.iter_mut().enumerate() {
-                let av = _mm512_set1_ps(*a.offset(i as isize * row));
-                for (acc, bv) in acc.iter_mut().zip(bv) {
+            each_row!(MR, I, {
+                let av = _mm512_set1_ps(*element::<PACKED>(&a, I, row));
+                for (acc, bv) in acc[I].iter_mut().zip(bv) {
                     *acc = _mm512_fmadd_ps(av, bv, *acc);
                 }
-            }
+            });
         }
-        a = a.wrapping_offset(t.a_step);
+        a.iter_mut().for_each(|a| *a = a.wrapping_offset(t.a_step));
         b = b.wrapping_offset(t.b_step);
     }
     for (i, acc) in acc.iter().enumerate() {
@@ -57,23 +104,27 @@ unsafe fn avx2<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile) {
     let tail = t.cols - (NV - 1) * 8;
     let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(tail.min(8) as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     let mut acc = [[_mm256_setzero_ps(); NV]; MR];
-    let (mut a, mut b) = (t.a, t.b);
     let row = if PACKED { 1 } else { t.a_row };
+    let (mut a, mut b) = (bases::<PACKED>(t), t.b);
     for _ in 0..t.k {
         // SAFETY: the mask covers exactly the valid columns of B's last vector, and every row of A is valid at this step.
         unsafe {
             let mut bv = [_mm256_setzero_ps(); NV];
             for (j, bv) in bv.iter_mut().enumerate() {
-                *bv = if j + 1 < NV { _mm256_loadu_ps(b) } else { _mm256_maskload_ps(b.wrapping_add(8 * j), mask) };
+                *bv = if j + 1 < NV {
+                    _mm256_loadu_ps(b.wrapping_add(8 * j))
+                } else {
+                    _mm256_maskload_ps(b.wrapping_add(8 * j), mask)
+                };
             }
-            for (i, acc) in acc.iter_mut().enumerate() {
-                let av = _mm256_broadcast_ss(&*a.offset(i as isize * row));
-                for (acc, bv) in acc.iter_mut().zip(bv) {
+            each_row!(MR, I, {
+                let av = _mm256_broadcast_ss(&*element::<PACKED>(&a, I, row));
+                for (acc, bv) in acc[I].iter_mut().zip(bv) {
                     *acc = _mm256_fmadd_ps(av, bv, *acc);
                 }
-            }
+            });
         }
-        a = a.wrapping_offset(t.a_step);
+        a.iter_mut().for_each(|a| *a = a.wrapping_offset(t.a_step));
         b = b.wrapping_offset(t.b_step);
     }
     for (i, acc) in acc.iter().enumerate() {

@@ -111,7 +111,9 @@ impl GemmSpec {
 
     /// What the product costs in this orientation, in multiply-adds. The bits are the same in both.
     fn cost(&self, micro: &Micro, store: usize) -> usize {
-        let compute = self.m * self.n.next_multiple_of(micro.lanes) * self.k;
+        // Tiles of one vector load as often as they multiply: they take the time of two.
+        let cols = if self.n > 1 { self.n.next_multiple_of(micro.cols()) } else { micro.lanes };
+        let compute = self.m * cols * self.k;
         let direct = self.b_col == 1 || self.n == 1;
         compute + if direct { 0 } else { PACK * self.n * self.k } + store * self.m * self.n
     }

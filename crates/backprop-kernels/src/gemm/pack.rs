@@ -108,17 +108,17 @@ pub(crate) unsafe fn store_transposed(
     step: usize,
     simd: bool,
 ) {
-    for row in (0..rows).step_by(8) {
-        let (src, dst) = (src.wrapping_add(row * ld), dst.wrapping_add(row));
+    // Sixteen rows at a time, so that whole cache lines are written.
+    for row in (0..rows).step_by(16) {
         let mut done = 0;
         #[cfg(target_arch = "x86_64")]
-        if simd && rows - row >= 8 {
+        if simd && rows - row >= 16 {
             // SAFETY: as the caller vouches.
-            done = unsafe { pack_x86::store_eight_rows(src, ld, cols, dst, step) };
+            done = unsafe { pack_x86::store_sixteen_rows(src.add(row * ld), ld, cols, dst.add(row), step) };
         }
         let _ = simd;
         for c in done..cols {
-            for r in 0..(rows - row).min(8) {
+            for r in row..rows.min(row + 16) {
                 // SAFETY: as the caller vouches.
                 unsafe { *dst.add(c * step + r) = *src.add(r * ld + c) };
             }

@@ -122,24 +122,31 @@ pub(super) unsafe fn transpose_avx2(rows: &[*const f32], k: usize, dst: *mut f32
     kk
 }
 
-/// [`store_transposed`](super::pack::store_transposed) for eight rows, eight columns at a time; returns the number of columns done.
+/// [`store_transposed`](super::pack::store_transposed) for sixteen rows, eight columns at a time; returns the number of columns
+/// done.
 ///
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn store_eight_rows(src: *const f32, ld: usize, cols: usize, dst: *mut f32, step: usize) -> usize {
-    let mut c = 0;
-    while c + 8 <= cols {
-        // SAFETY: eight rows of eight columns, within both by the caller's word.
-        unsafe {
-            let rows = std::array::from_fn(|r| _mm256_loadu_ps(src.add(r * ld + c)));
-            for (i, col) in transpose8(rows).into_iter().enumerate() {
-                _mm256_storeu_ps(dst.add((c + i) * step), col);
+pub(super) unsafe fn store_sixteen_rows(src: *const f32, ld: usize, cols: usize, dst: *mut f32, step: usize) -> usize {
+    let done = cols / 8 * 8;
+    for c in (0..done).step_by(8) {
+        let mut halves = [[_mm256_setzero_ps(); 8]; 2];
+        for (r, x) in halves.as_flattened_mut().iter_mut().enumerate() {
+            // SAFETY: eight columns of row r.
+            *x = unsafe { _mm256_loadu_ps(src.add(r * ld + c)) };
+        }
+        let [low, high] = halves.map(|x| transpose8(x));
+        for (i, (low, high)) in low.into_iter().zip(high).enumerate() {
+            let to = dst.wrapping_add((c + i) * step);
+            // SAFETY: sixteen rows of column c + i.
+            unsafe {
+                _mm256_storeu_ps(to, low);
+                _mm256_storeu_ps(to.add(8), high);
             }
         }
-        c += 8;
     }
-    c
+    done
 }
 
 /// Transposes an 8 × 8 block.

@@ -14,6 +14,9 @@ const SPLIT_CHUNKS: usize = 4;
 /// Elements of the output block that `splits` reckons with.
 const BLOCK: usize = 128 * 128;
 
+/// Rows and columns from which on an operand does not fit into the second-level cache.
+const LARGE: usize = 768;
+
 /// Extents of a batched product.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extents {
@@ -50,6 +53,8 @@ impl Extents {
 /// Which sides of the product are packed anew for every block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Private {
+    /// None.
+    None,
     /// Rows of A: blocks are wide, so that each is used often.
     A,
     /// Columns of B: blocks are tall.
@@ -69,13 +74,21 @@ impl Block {
     pub fn choose(x: Extents, micro: &Micro, private: Private) -> Block {
         let depth = x.k.div_ceil(x.splits()).max(1);
         let all = x.multiply_adds();
-        let task = (all / 8).min(3 * TASK / 4).max(all / 256).clamp(SMALL / 2, 3 * TASK);
+        let task = (all / 8).min(3 * TASK / 4).max(all / 128).clamp(SMALL / 2, 32 * TASK);
         let area = task / depth;
         let (rows, cols) = (micro.rows, micro.cols());
         let round = |value: usize, unit: usize| value.div_ceil(unit).max(1) * unit;
         let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1));
         match private {
-            Private::A => {
+            // The speed of memory decides, not that of multiply-adds.
+            Private::None if x.m <= 3 => Block { m: x.m, n: round(even(x.n, 384), 192) },
+            // What comes from the third-level cache or memory is least for square blocks.
+            Private::None if x.m.min(x.n) >= LARGE => {
+                let panel = even(x.m, rows);
+                let n = round(even(x.n, ((area as f64).sqrt() as usize).clamp(64, 256)), cols);
+                Block { m: panel * even(x.m.div_ceil(panel), (area / n / panel).clamp(2, 18)), n }
+            }
+            Private::A | Private::None => {
                 let mut n = round(even(x.n, 256), cols);
                 while area / n < 2 * rows && n > 128 {
                     n = round(n / 2, cols);
