@@ -92,7 +92,7 @@ impl Case {
 }
 
 /// Shapes at and around every edge: register tiles, vectors, blocks, chunks, splits.
-const SHAPES: [(usize, usize, usize); 42] = [
+const SHAPES: [(usize, usize, usize); 43] = [
     (0, 3, 4),
     (3, 0, 4),
     (3, 4, 0),
@@ -135,6 +135,7 @@ const SHAPES: [(usize, usize, usize); 42] = [
     (1, 1000, 260),
     (2, 531, 40),
     (3, 205, 33),
+    (1024, 131, 19),
 ];
 
 fn layouts(m: usize, n: usize, k: usize) -> Vec<GemmSpec> {

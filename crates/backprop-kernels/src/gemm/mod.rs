@@ -165,7 +165,7 @@ impl Gemm {
             operand,
             mode,
         };
-        let (a_mode, b_mode) = modes(&spec, x);
+        let (a_mode, b_mode) = modes(&spec, x, micro);
         let a = side(strided(|d| d.a), spec.a_row, spec.a_col, usize::from(swapped), a_mode);
         let b = side(strided(|d| d.b), spec.b_col, spec.b_row, usize::from(!swapped), b_mode);
         let out = Output {
@@ -198,12 +198,18 @@ const FEW_ROWS: usize = 512;
 const SHARED_A: usize = 1 << 22;
 
 /// How the operands of a plain product are read.
-fn modes(spec: &GemmSpec, x: Extents) -> (Mode, Mode) {
+fn modes(spec: &GemmSpec, x: Extents, micro: &Micro) -> (Mode, Mode) {
     let b = if spec.b_col == 1 && x.m <= FEW_ROWS { Mode::Direct } else { Mode::Shared };
-    // Rows or terms a multiple of 4 KiB apart share so few sets of the caches that they evict each other: that costs more
-    // than packing them once where there are many columns.
+    // Rows or terms a multiple of 4 KiB apart share so few sets of the caches that they evict each other. Packing them once
+    // costs less where there are many columns, and at once where a short tile takes little of each cache line.
     let aliased = spec.a_row % 1024 == 0 || spec.a_col % 1024 == 0;
-    let a = if aliased && x.n >= 1024 && x.m >= 1024 && x.batch * x.m * x.k <= SHARED_A { Mode::Shared } else { Mode::Direct };
+    let a = if aliased && x.n >= 1024 && x.m >= 1024 && x.batch * x.m * x.k <= SHARED_A {
+        Mode::Shared
+    } else if spec.a_row == 1 && spec.a_col % 1024 == 0 && micro.rows < 8 && x.n > 4 * micro.cols() {
+        Mode::Private
+    } else {
+        Mode::Direct
+    };
     (a, b)
 }
 
