@@ -15,7 +15,7 @@ class Kind:
     """One form of one framework."""
 
     program: str
-    """backprop, torch, jax, tf, burn or candle."""
+    """backprop, torch, jax, tf or candle."""
     options: tuple = ()
     only: tuple = ()
     """The workloads where this form differs from the framework's first; all if empty."""
@@ -38,7 +38,6 @@ KINDS = {
     "jax-unroll": Kind("jax", ("--unroll", "8"), ("w4",)),
     "tf": Kind("tf", best=("w2", "w3", "w4", "w6", "w8")),
     "tf-xla": Kind("tf", ("--xla",), best=("w1", "w5", "w7")),
-    "burn": Kind("burn"),
     "candle": Kind("candle", (), CANDLE),
 }
 
@@ -58,7 +57,6 @@ def command(kind, threads, arguments):
     count = str(threads)
     program = {
         "backprop": [arguments.backprop, "bench", "step", "--serve", "--threads", count],
-        "burn": [arguments.burn],
         "candle": [arguments.candle],
     }
     python = {"torch": arguments.python_torch, "jax": arguments.python_jax, "tf": arguments.python_tf}

@@ -175,8 +175,7 @@ def parse():
     parser.add_argument("--backprop", default="target/release/backprop", help="the program")
     for name in ("torch", "jax", "tf"):
         parser.add_argument(f"--python-{name}", default=sys.executable, help=f"the Python that has {name}")
-    for name in ("burn", "candle"):
-        parser.add_argument(f"--{name}", default=str(HERE / "rust" / "target" / "release" / name), help="the program in bench/cpu/rust")
+    parser.add_argument("--candle", default=str(HERE / "rust" / "target" / "release" / "candle"), help="the program in bench/cpu/rust")
     arguments = parser.parse_args()
     if unknown := set(arguments.engines) - set(KINDS) - {"all", "best"}:
         parser.error(f"no engine is called {', '.join(sorted(unknown))}")
