@@ -124,6 +124,12 @@ impl Code {
         self.bases.0.extend(constants.iter().map(|literal| literal.bytes().as_ptr().cast_mut()));
         self.constants = constants;
         self.addresses.0 = vec![std::ptr::null_mut(); self.pointers.len()];
+        self.frames.reserve(self.nesting());
+    }
+
+    /// How many codes are within each other, this one included.
+    fn nesting(&self) -> usize {
+        1 + self.scans.iter().map(|scan| scan.body.nesting()).max().unwrap_or(0)
     }
 
     /// Bytes of constants, those of loops included.

@@ -66,7 +66,6 @@ impl Code {
         // Nothing is allocated: the list keeps its room from run to run.
         let mut frames = mem::take(&mut self.frames);
         frames.clear();
-        frames.reserve(self.nesting());
         frames.push(Frame { code: self, step: 0, round: 0 });
         let running = Running { frames, code: ptr::null(), launches: 0..0 };
         let runner = Runner { running: UnsafeCell::new(running), scratch };
@@ -75,11 +74,6 @@ impl Code {
         if let (Some(clocks), Some(start)) = (&mut self.clocks, start) {
             clocks.ran_since(start);
         }
-    }
-
-    /// How many codes are within each other, this one included.
-    fn nesting(&self) -> usize {
-        1 + self.scans.iter().map(|scan| scan.body.nesting()).max().unwrap_or(0)
     }
 }
 
