@@ -49,6 +49,14 @@ pub fn expm1<const FMA: bool>(x: f32) -> f32 {
     if x.abs() < LINEAR { x } else { y }
 }
 
+/// eˣ − 1 without cancellation near 0, for −87 ≤ x ≤ 87: there 2ⁿ is a normal number.
+#[inline(always)]
+pub(super) fn expm1_normal<const FMA: bool>(x: f32) -> f32 {
+    let (n, em1) = exp_parts::<FMA>(x);
+    let scale = exp2i(n);
+    madd::<FMA>(em1, scale, scale - 1.0)
+}
+
 /// Splits a positive `x` into `(e, m)` with `x = m·2ᵉ`, √½ ≤ m < √2.
 #[inline(always)]
 fn split(x: f32) -> (i32, f32) {

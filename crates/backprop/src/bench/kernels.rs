@@ -16,7 +16,7 @@ use backprop_core::{
 use std::time::{Duration, Instant};
 
 /// m, n, k of products: squares, and those of training steps.
-const PRODUCTS: [[usize; 3]; 22] = [
+const PRODUCTS: [[usize; 3]; 25] = [
     [16, 4, 16],
     [64, 64, 64],
     [128, 128, 128],
@@ -35,6 +35,9 @@ const PRODUCTS: [[usize; 3]; 22] = [
     [2048, 1024, 256],
     [2048, 256, 1024],
     [2048, 768, 256],
+    [256, 256, 2048],
+    [256, 1024, 2048],
+    [1024, 256, 2048],
     [64, 128, 9216],
     [9216, 128, 64],
     [1, 1024, 1024],

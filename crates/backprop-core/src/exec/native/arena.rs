@@ -1,47 +1,107 @@
 //! The memory programs work in.
 
 use crate::host::Line;
+use std::{alloc, ptr::NonNull};
+
+/// A large page of x86-64 and of most ARM systems, in bytes.
+const LARGE: usize = 2 << 20;
 
 /// The arena and the threads' scratch memory; grown to what the largest program needs, then reused.
 #[derive(Default)]
 pub struct Workspace {
-    arena: Vec<Line>,
-    scratch: Vec<Line>,
-}
-
-fn lines(bytes: usize) -> usize {
-    bytes.div_ceil(size_of::<Line>())
-}
-
-fn grow(memory: &mut Vec<Line>, bytes: usize) {
-    if memory.len() < lines(bytes) {
-        *memory = Vec::new();
-        // Zeroed memory comes untouched from the system: pages nobody writes to cost nothing.
-        *memory = vec![bytemuck::Zeroable::zeroed(); lines(bytes)];
-    }
+    arena: Memory,
+    scratch: Memory,
 }
 
 impl Workspace {
     /// Makes room; contents are lost where it had to grow.
     pub(crate) fn reserve(&mut self, arena: usize, scratch: usize) {
-        grow(&mut self.arena, arena);
-        grow(&mut self.scratch, scratch);
+        self.arena.grow(arena);
+        self.scratch.grow(scratch);
     }
 
     /// Addresses of the arena and of the scratch memory.
     pub(crate) fn addresses(&mut self) -> (*mut u8, *mut u8) {
-        (self.arena.as_mut_ptr().cast(), self.scratch.as_mut_ptr().cast())
+        (self.arena.address.as_ptr(), self.scratch.address.as_ptr())
     }
 
     /// Overwrites everything with bytes that make floats NaN and integers absurd.
     pub(crate) fn poison(&mut self) {
         for memory in [&mut self.arena, &mut self.scratch] {
-            bytemuck::cast_slice_mut::<Line, u8>(memory).fill(0xff);
+            // SAFETY: the memory is this one's own, all of it.
+            unsafe { memory.address.as_ptr().write_bytes(0xff, memory.layout.size()) };
         }
     }
 
     /// Bytes held now.
     pub fn bytes(&self) -> usize {
-        (self.arena.len() + self.scratch.len()) * size_of::<Line>()
+        self.arena.layout.size() + self.scratch.layout.size()
     }
+}
+
+/// Memory of any content. In large pages, where the system has them: kernels go through many megabytes in strides of a page or more,
+/// and each page whose place the processor does not remember costs a walk through tables.
+struct Memory {
+    address: NonNull<u8>,
+    layout: alloc::Layout,
+}
+
+// SAFETY: the memory belongs to this value alone and is only reached through it.
+unsafe impl Send for Memory {}
+// SAFETY: as above; a shared reference reaches nothing of it.
+unsafe impl Sync for Memory {}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory { address: NonNull::<Line>::dangling().cast(), layout: alloc::Layout::new::<()>() }
+    }
+}
+
+impl Memory {
+    fn new(bytes: usize) -> Memory {
+        let align = if bytes >= LARGE { LARGE } else { size_of::<Line>() };
+        let layout = alloc::Layout::from_size_align(bytes.next_multiple_of(align), align);
+        let layout = layout.unwrap_or_else(|_| alloc::handle_alloc_error(alloc::Layout::new::<u8>()));
+        // SAFETY: not of size zero.
+        let address = unsafe { alloc::alloc(layout) };
+        let address = NonNull::new(address).unwrap_or_else(|| alloc::handle_alloc_error(layout));
+        if align == LARGE {
+            advise_large_pages(address, layout.size());
+        }
+        Memory { address, layout }
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        if self.layout.size() < bytes {
+            // What was held goes first.
+            *self = Memory::default();
+            *self = Memory::new(bytes);
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.layout.size() > 0 {
+            // SAFETY: allocated with this layout.
+            unsafe { alloc::dealloc(self.address.as_ptr(), self.layout) };
+        }
+    }
+}
+
+/// Asks for large pages; without them all works the same.
+fn advise_large_pages(address: NonNull<u8>, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::{c_int, c_void};
+        /// `MADV_HUGEPAGE` of Linux.
+        const HUGE: c_int = 14;
+        unsafe extern "C" {
+            fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+        }
+        // SAFETY: the advice changes no content, and the range is memory of this process that begins at a page.
+        unsafe { madvise(address.as_ptr().cast(), bytes, HUGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (address, bytes);
 }
