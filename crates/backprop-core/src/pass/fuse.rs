@@ -17,8 +17,8 @@ pub(crate) const MAX_NODES: usize = 60;
 pub(crate) enum Kind {
     /// Elementwise nodes alone.
     Tile,
-    /// That product, and elementwise nodes on its output tiles.
-    Product(usize),
+    /// That product or scatter of what windows selected, and elementwise nodes on its output tiles.
+    Tiled(usize),
     /// That reduction, and elementwise nodes that make its operand.
     Reduce(usize),
     /// That node alone.
@@ -85,7 +85,7 @@ impl Fusion<'_> {
         let shape = |v: usize| self.graph.values[v].ty.shape.to_vec();
         let (kind, dims) = match &n.op {
             NodeOp::Elementwise(_) => (Kind::Tile, shape(n.outputs[0])),
-            NodeOp::Product(_) => (Kind::Product(node), shape(n.outputs[0])),
+            NodeOp::Product(_) => (Kind::Tiled(node), shape(n.outputs[0])),
             NodeOp::Reduce(_) => (Kind::Reduce(node), n.inputs[0].view.shape.clone()),
             _ => (Kind::Single(node), Vec::new()),
         };
@@ -121,7 +121,7 @@ impl Fusion<'_> {
     fn element_by_element(&self, user: usize, operand: usize, target: usize) -> bool {
         let node = &self.graph.nodes[user];
         let elementwise = match (&node.op, self.group(target).map(|g| g.kind)) {
-            (NodeOp::Elementwise(e), Some(Kind::Tile | Kind::Product(_) | Kind::Reduce(_))) => !e.reads_fixed_elements(),
+            (NodeOp::Elementwise(e), Some(Kind::Tile | Kind::Tiled(_) | Kind::Reduce(_))) => !e.reads_fixed_elements(),
             (NodeOp::Reduce(_), Some(Kind::Reduce(_))) => true,
             _ => false,
         };
@@ -135,8 +135,7 @@ impl Fusion<'_> {
         let n = &self.graph.nodes[node];
         let mut kind = match &n.op {
             NodeOp::Elementwise(_) => Kind::Tile,
-            NodeOp::Product(p) if p.takes_epilogue() => Kind::Product(node),
-            _ => return None,
+            _ => Kind::Tiled(node),
         };
         for group in &groups {
             kind = match (kind, group.kind) {
@@ -155,10 +154,7 @@ impl Fusion<'_> {
             return None;
         }
         let dims = match kind {
-            Kind::Product(p) => match &self.graph.nodes[p].op {
-                NodeOp::Product(product) => product.tile?.to_vec(),
-                _ => return None,
-            },
+            Kind::Tiled(tiled) => self.graph.epilogue_tile(tiled)?.to_vec(),
             _ => groups.first()?.dims.clone(),
         };
         let members = groups.iter().flat_map(|g| g.nodes.iter().copied()).chain([node]);

@@ -83,7 +83,7 @@ fn is_cheap(graph: &Lowered, node: usize) -> bool {
 fn takes(graph: &Lowered, group: &Group, reader: usize, node: usize) -> bool {
     let r = &graph.nodes[reader];
     let by_element = match (&r.op, group.kind) {
-        (NodeOp::Elementwise(e), Kind::Tile | Kind::Product(_) | Kind::Reduce(_)) => !e.reads_fixed_elements(),
+        (NodeOp::Elementwise(e), Kind::Tile | Kind::Tiled(_) | Kind::Reduce(_)) => !e.reads_fixed_elements(),
         (NodeOp::Reduce(_), Kind::Reduce(_)) => true,
         _ => false,
     };

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use crate::Isa;
+use crate::gemm::pack::store_transposed;
+
 /// Elements of a box that is walked along both operands' rows.
 const STRAIGHT: usize = 32_768;
 /// Side of a transposed box: its rows and columns stay in the second-level cache.
@@ -182,6 +185,11 @@ unsafe fn copy_row<T: Copy>(source: *const T, target: *mut T, n: usize, dim: &Di
 /// # Safety
 /// The elements at both dimensions' strides are readable and writable.
 unsafe fn transpose<T: Copy>(source: *const T, target: *mut T, width: usize, height: usize, strip: &Dim, row: &Dim) {
+    if let (4, 1, Ok(ld), Ok(step)) = (size_of::<T>(), row.target, row.source.try_into(), strip.target.try_into()) {
+        let simd = Isa::detect() != Isa::Portable;
+        // SAFETY: promised by the caller; elements of four bytes are moved as they are, and the processor was asked.
+        return unsafe { store_transposed(source.cast(), ld, height, width, target.cast(), step, simd) };
+    }
     for i in (0..width).step_by(SQUARE) {
         for j in (0..height).step_by(SQUARE) {
             let (across, along) = (SQUARE.min(width - i), SQUARE.min(height - j));

@@ -3,6 +3,9 @@ use super::program::{Reg, TileError, TileProgram};
 use crate::Isa;
 use crate::gemm::Epilogue;
 
+/// The dimension of a program that numbers rows.
+const ROWS: usize = 1;
+
 /// A tile program applied to the output tile of a product or convolution while it is in cache.
 ///
 /// Its iteration space is [batch, rows, columns] of the product, its [given](TileProgram::given) value the `F32` result.
@@ -19,8 +22,8 @@ impl TileEpilogue {
             return Err(TileError::Rank { expected: 3, found: program.dims().len() });
         }
         let given = program.given_register();
-        // Every dimension moves: the product chooses its tiles.
-        Ok(TileEpilogue { machine: Machine::new(program, isa, |_| true, &[])?, given })
+        // The parts of a tile that follow each other have other rows: what depends on columns alone is computed once.
+        Ok(TileEpilogue { machine: Machine::new(program, isa, |d| d == ROWS, &[])?, given })
     }
 
     /// Hands a part of the result tile to the program: in place if it is contiguous.
@@ -65,19 +68,17 @@ impl Epilogue for TileEpilogue {
     ) {
         let width = cols.min(self.machine.tile());
         let height = (self.machine.tile() / width.max(1)).max(1).min(rows);
-        let full = [1, height, width];
-        let mut first = true;
-        for row in (0..rows).step_by(height.max(1)) {
-            for col in (0..cols).step_by(width.max(1)) {
+        for col in (0..cols).step_by(width.max(1)) {
+            let full = [1, height, width.min(cols - col)];
+            for row in (0..rows).step_by(height.max(1)) {
                 let origin = [batch, row0 + row, col0 + col];
-                let shape = [1, height.min(rows - row), width.min(cols - col)];
+                let shape = [1, height.min(rows - row), full[2]];
                 // SAFETY: the caller's promise, restricted to a part of the block.
                 unsafe {
                     let part = tile.add(row * ld + col);
                     self.give(part, ld, shape, scratch);
-                    self.machine.run(Region { origin: &origin, shape: &shape, full: &full, first }, operands, scratch);
+                    self.machine.run(Region { origin: &origin, shape: &shape, full: &full, first: row == 0 }, operands, scratch);
                 }
-                first = false;
             }
         }
     }

@@ -73,6 +73,16 @@ impl Axis {
         (position % self.base_dilation == 0 && index < self.input).then_some(index)
     }
 
+    /// Whether windows are dense and meet no padding.
+    fn is_whole(&self) -> bool {
+        (self.base_dilation, self.window_dilation, self.low) == (1, 1, 0) && (self.output == 0 || self.end() <= self.input)
+    }
+
+    /// Where the last window ends, of dense ones that start with the first element.
+    fn end(&self) -> usize {
+        (self.output.max(1) - 1) * self.stride + self.window
+    }
+
     /// Whether windows are the input's elements themselves.
     fn is_trivial(&self) -> bool {
         self.window == 1 && self.stride == 1 && self.base_dilation == 1 && self.low == 0 && self.input == self.output
@@ -85,6 +95,8 @@ pub(super) struct Geometry {
     pub(super) batch: usize,
     pub(super) axes: Vec<Axis>,
     pub(super) channels: usize,
+    /// Where the elements of a window lie from its first one on, if no window meets padding or holes.
+    whole: Option<Vec<usize>>,
 }
 
 impl Geometry {
@@ -113,7 +125,8 @@ impl Geometry {
             axis.step = step;
             step *= axis.input;
         }
-        Some(Geometry { batch, axes, channels })
+        let whole = axes.iter().all(Axis::is_whole).then(|| offsets(&axes));
+        Some(Geometry { batch, axes, channels, whole })
     }
 
     /// Windows per batch entry.
@@ -131,16 +144,59 @@ impl Geometry {
         self.axes.iter().map(|axis| axis.window).product()
     }
 
-    /// Calls `f(position)` for the input positions under a window, in row-major order of the window.
+    /// Lists the input positions under a window, in row-major order of the window; `list` has room for a whole window.
     #[inline]
-    pub(super) fn each(&self, window: usize, f: &mut impl FnMut(usize)) {
+    pub(super) fn under<'l>(&self, window: usize, list: &'l mut [usize]) -> &'l [usize] {
         let mut index = [0; MAX_RANK];
         let mut rest = window;
         for (i, axis) in index[..self.axes.len()].iter_mut().zip(&self.axes).rev() {
             *i = rest % axis.output;
             rest /= axis.output;
         }
-        visit(&self.axes, &index, 0, f);
+        if let Some(whole) = &self.whole {
+            let first: usize = index.iter().zip(&self.axes).map(|(i, axis)| i * axis.stride * axis.step).sum();
+            list.iter_mut().zip(whole).for_each(|(to, offset)| *to = first + offset);
+            return list;
+        }
+        let mut count = 0;
+        visit(&self.axes, &index, 0, &mut |position| {
+            list[count] = position;
+            count += 1;
+        });
+        &list[..count]
+    }
+
+    /// How far the outermost dimension goes from one window to the next, if no two windows share an element.
+    pub(super) fn disjoint(&self) -> Option<usize> {
+        let apart = |axis: &Axis| axis.output <= 1 || axis.stride >= axis.window;
+        let outermost = self.axes.first()?;
+        (self.whole.is_some() && self.axes.iter().all(apart)).then_some(outermost.stride)
+    }
+
+    /// Whether every element lies in a window.
+    pub(super) fn covers(&self) -> bool {
+        self.whole.is_some() && self.axes.iter().all(|a| a.stride <= a.window && a.output > 0 && a.end() == a.input)
+    }
+}
+
+/// Offsets of the elements of a dense window, row-major.
+fn offsets(axes: &[Axis]) -> Vec<usize> {
+    axes.iter().fold(vec![0], |outer, axis| {
+        let along = |first: usize| (0..axis.window).map(move |k| first + k * axis.step);
+        outer.into_iter().flat_map(along).collect()
+    })
+}
+
+/// Scratch memory as a list of so many positions.
+///
+/// # Safety
+/// `scratch` has room for them, and nothing else uses it while the list is in use.
+pub(super) unsafe fn room<'s>(scratch: *mut u8, positions: usize) -> &'s mut [usize] {
+    let list: *mut usize = scratch.cast();
+    // SAFETY: as the caller vouches; any bits are a number, and these are zeros.
+    unsafe {
+        list.write_bytes(0, positions);
+        std::slice::from_raw_parts_mut(list, positions)
     }
 }
 

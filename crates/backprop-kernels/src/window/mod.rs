@@ -3,6 +3,7 @@
 //! Fast where the innermost dimensions have windows of one element (channels last): loops over window positions outside, vectors
 //! over channels inside.
 
+mod choose;
 mod geometry;
 mod reduce;
 mod select;

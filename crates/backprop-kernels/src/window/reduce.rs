@@ -1,4 +1,4 @@
-use super::geometry::{Geometry, WindowSpec};
+use super::geometry::{Geometry, WindowSpec, room};
 use crate::reduce::{Loops, Reduction, same_type_loops};
 use crate::{DType, Isa, Kernel};
 
@@ -31,18 +31,24 @@ impl Kernel for ReduceWindow {
         if self.geometry.channels == 0 { 0 } else { (self.geometry.batch * self.geometry.windows()).div_ceil(self.group) }
     }
 
-    unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, _scratch: *mut u8) {
+    fn scratch(&self) -> usize {
+        self.geometry.window() * size_of::<usize>()
+    }
+
+    unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, scratch: *mut u8) {
         let (windows, positions) = (self.geometry.windows(), self.geometry.positions());
         let (channels, row) = (self.geometry.channels, self.geometry.channels * self.size);
+        // SAFETY: the scratch has room for the positions of a window.
+        let list = unsafe { room(scratch, self.geometry.window()) };
         for number in task * self.group..((task + 1) * self.group).min(self.geometry.batch * windows) {
             // SAFETY: positions lie in the batch entry's input; the window's output row is this task's own.
             unsafe {
                 let input = operands[0].add(number / windows * positions * row).cast_const();
                 let output = operands[1].add(number * row);
                 (self.loops.clear)(output, channels);
-                self.geometry.each(number % windows, &mut |position| {
+                for position in self.geometry.under(number % windows, list) {
                     (self.loops.columns)(output, input.add(position * row), channels);
-                });
+                }
             }
         }
     }

@@ -1,107 +1,104 @@
-use super::geometry::{Geometry, WindowSpec};
-use crate::simd::per_isa;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::choose::{Rows, Selecting};
+use super::geometry::{Geometry, WindowSpec, room};
+use crate::gemm::{Epilogue, round64};
 use crate::{DType, Isa, Kernel};
 
-/// Channels a task handles together: their selection stays in registers and the first-level cache.
+/// Fewest channels of a block, where blocks are what gives threads something to do.
 const BLOCK: usize = 64;
-/// Marks a window without any element.
-const NONE: u32 = u32::MAX;
+/// Blocks of positions and channels that are enough for any number of threads.
+const UNITS: usize = 64;
+/// Elements of the input a task visits.
+const TASK: usize = 65_536;
+/// Most elements of a tile that an epilogue takes.
+const MAX_TILE: usize = 65_536;
 
-/// An element type with a maximum to select by.
-trait Real: Copy + PartialOrd + std::ops::Add<Output = Self> + Default + 'static {}
-impl Real for f32 {}
-impl Real for f64 {}
-
-/// `(best, selected, values, n, position, first)`: selects, per channel, this position if its value is larger, or the first NaN.
-type ChooseFn = unsafe fn(*mut u8, *mut u32, *const u8, usize, u32, bool);
-/// `(target, selected, values, n, position)`: adds the values of the channels that selected this position.
-type AddFn = unsafe fn(*mut u8, *const u32, *const u8, usize, u32);
-
-/// # Safety
-/// All lists hold `n` elements.
-#[inline(always)]
-unsafe fn choose_body<T: Real, const FMA: bool>(
-    best: *mut u8,
-    selected: *mut u32,
-    values: *const u8,
-    n: usize,
-    position: u32,
-    first: bool,
-) {
-    // SAFETY: promised by the caller.
-    let (best, selected, values) = unsafe {
-        (
-            std::slice::from_raw_parts_mut(best.cast::<T>(), n),
-            std::slice::from_raw_parts_mut(selected, n),
-            std::slice::from_raw_parts(values.cast::<T>(), n),
-        )
-    };
-    if first {
-        best.copy_from_slice(values);
-        selected.fill(position);
-        return;
-    }
-    for ((best, selected), &x) in best.iter_mut().zip(selected).zip(values) {
-        // A NaN is the only value that differs from itself.
-        #[allow(clippy::eq_op, reason = "the test for NaN of a generic float")]
-        let replaces = (*best == *best) & ((x > *best) | (x != x));
-        *best = if replaces { x } else { *best };
-        *selected = if replaces { position } else { *selected };
-    }
-}
-
-/// # Safety
-/// All lists hold `n` elements.
-#[inline(always)]
-unsafe fn add_body<T: Real, const FMA: bool>(target: *mut u8, selected: *const u32, values: *const u8, n: usize, position: u32) {
-    // SAFETY: promised by the caller.
-    let (target, selected, values) = unsafe {
-        (
-            std::slice::from_raw_parts_mut(target.cast::<T>(), n),
-            std::slice::from_raw_parts(selected, n),
-            std::slice::from_raw_parts(values.cast::<T>(), n),
-        )
-    };
-    for ((target, &selected), &x) in target.iter_mut().zip(selected).zip(values) {
-        *target = if selected == position { *target + x } else { *target };
-    }
-}
-
-per_isa! {
-    fn choose[T: Real](best: *mut u8, selected: *mut u32, values: *const u8, n: usize, position: u32, first: bool) = choose_body
-}
-per_isa! {
-    fn add[T: Real](target: *mut u8, selected: *const u32, values: *const u8, n: usize, position: u32) = add_body
-}
-
-/// What both selecting kernels share: a task is one batch entry and one block of channels.
+/// How a selecting kernel is cut: a unit is one batch entry, a slab of positions and a block of channels.
 struct Selection {
     geometry: Geometry,
     size: usize,
-    choose: ChooseFn,
-    add: AddFn,
+    loops: Selecting,
+    /// Slabs of a batch entry: no window lies in two of them. All but the last have so many positions.
+    slabs: usize,
+    slab: usize,
+    /// Whether windows share no elements, and whether every element lies in a window.
+    disjoint: bool,
+    covers: bool,
+    /// Channels of a block.
+    block: usize,
+    units_per_task: usize,
+}
+
+/// One piece of the work: ranges of positions and windows of one batch entry, and of channels.
+struct Unit {
+    batch: usize,
+    positions: Range<usize>,
+    windows: Range<usize>,
+    channels: Range<usize>,
 }
 
 impl Selection {
     fn new(spec: &WindowSpec, dtype: DType, isa: Isa) -> Option<Selection> {
         let geometry = Geometry::new(spec)?;
-        u32::try_from(geometry.positions()).ok()?;
-        let (choose, add): (ChooseFn, AddFn) = match dtype {
-            DType::F32 => (choose::<f32>(isa), add::<f32>(isa)),
-            DType::F64 => (choose::<f64>(isa), add::<f64>(isa)),
-            _ => return None,
+        let loops = Selecting::of(dtype, isa)?;
+        u32::try_from(geometry.window()).ok()?;
+        let (positions, disjoint) = (geometry.positions(), geometry.disjoint());
+        let (slabs, slab) = match (disjoint, geometry.axes.first()) {
+            (Some(step), Some(axis)) => (axis.output.max(1), step * (positions / axis.input.max(1))),
+            _ => (1, positions),
         };
-        Some(Selection { geometry, size: dtype.size(), choose, add })
+        let blocks = UNITS.div_ceil((geometry.batch * slabs).max(1)).min(geometry.channels.div_ceil(BLOCK)).max(1);
+        let block = geometry.channels.div_ceil(blocks).next_multiple_of(BLOCK / 4);
+        let units_per_task = (TASK / (slab * block).max(1)).max(1);
+        let covers = geometry.covers();
+        Some(Selection {
+            geometry,
+            size: dtype.size(),
+            loops,
+            slabs,
+            slab,
+            disjoint: disjoint.is_some(),
+            covers,
+            block,
+            units_per_task,
+        })
     }
 
-    fn blocks(&self) -> usize {
-        self.geometry.channels.div_ceil(BLOCK)
+    fn units(&self) -> usize {
+        self.geometry.batch * self.slabs * self.geometry.channels.div_ceil(self.block.max(1))
     }
 
-    /// Batch entry, first channel and number of channels of a task.
-    fn part(&self, task: usize) -> (usize, usize, usize) {
-        let first = task % self.blocks() * BLOCK;
-        (task / self.blocks(), first, BLOCK.min(self.geometry.channels - first))
+    fn tasks(&self) -> usize {
+        self.units().div_ceil(self.units_per_task)
+    }
+
+    /// The units of a task.
+    fn task(&self, task: usize) -> impl Iterator<Item = Unit> {
+        let first = task * self.units_per_task;
+        (first..self.units().min(first + self.units_per_task)).map(|unit| self.unit(unit))
+    }
+
+    fn unit(&self, unit: usize) -> Unit {
+        let blocks = self.geometry.channels.div_ceil(self.block);
+        let (channel, rest) = (unit % blocks * self.block, unit / blocks);
+        let (slab, batch) = (rest % self.slabs, rest / self.slabs);
+        let (positions, windows) = (self.geometry.positions(), self.geometry.windows());
+        let end = if slab + 1 == self.slabs { positions } else { (slab + 1) * self.slab };
+        let each = windows / self.slabs;
+        Unit {
+            batch,
+            positions: slab * self.slab..end,
+            windows: slab * each..(slab + 1) * each,
+            channels: channel..self.geometry.channels.min(channel + self.block),
+        }
+    }
+
+    /// Elements of the largest unit.
+    fn largest(&self) -> usize {
+        let last = self.geometry.positions() - (self.slabs - 1) * self.slab;
+        (if self.slabs > 1 { last.max(self.slab) } else { last }) * self.block
     }
 
     /// Bytes from one position to the next.
@@ -109,73 +106,126 @@ impl Selection {
         self.geometry.channels * self.size
     }
 
-    /// Selects, per channel, the position of the first largest element under a window into `selected`.
+    /// Bytes of the positions under a window and of the selection.
+    fn scratch(&self) -> usize {
+        round64(self.geometry.window() * size_of::<usize>()) + round64(self.block * size_of::<u32>())
+    }
+
+    /// The two parts of the scratch.
     ///
     /// # Safety
-    /// `input` is the batch entry's first channel of the task; `best` and `selected` hold a block.
-    unsafe fn select(&self, window: usize, input: *const u8, channels: usize, best: *mut u8, selected: *mut u32) {
-        let mut first = true;
-        self.geometry.each(window, &mut |position| {
-            // SAFETY: the position lies in the input.
-            unsafe {
-                (self.choose)(best, selected, input.add(position * self.row()), channels, position as u32, first);
-            }
-            first = false;
-        });
-        if first {
-            // SAFETY: promised by the caller.
-            unsafe { std::slice::from_raw_parts_mut(selected, channels) }.fill(NONE);
-        }
+    /// The scratch has the promised size and is used for nothing else meanwhile.
+    unsafe fn lists<'s>(&self, scratch: *mut u8) -> (&'s mut [usize], *mut u32) {
+        let selected = scratch.wrapping_add(round64(self.geometry.window() * size_of::<usize>()));
+        // SAFETY: the positions come first.
+        (unsafe { room(scratch, self.geometry.window()) }, selected.cast())
+    }
+
+    /// Address of a unit's first channel in a tensor of so many positions to a batch entry.
+    fn start(&self, unit: &Unit, tensor: *mut u8, positions: usize) -> *mut u8 {
+        tensor.wrapping_add(unit.batch * positions * self.row() + unit.channels.start * self.size)
+    }
+
+    /// Selects, per channel, the element of a window that is the first largest.
+    ///
+    /// # Safety
+    /// `input` is the unit's first channel; `selected` has room for its channels.
+    unsafe fn select<'l>(
+        &self,
+        window: usize,
+        input: *const u8,
+        channels: usize,
+        (list, selected): (&'l mut [usize], *mut u32),
+    ) -> Rows<'l> {
+        let rows = Rows { positions: self.geometry.under(window, list), row: self.row(), channels };
+        // SAFETY: the positions lie in the input.
+        unsafe { (self.loops.choose)(selected, input, rows) };
+        rows
     }
 }
-
-/// Bytes of the best values and of the selected positions.
-const SCRATCH: usize = BLOCK * (size_of::<f64>() + size_of::<u32>());
 
 /// Adds each source element to the position of its window's first largest element (first in row-major order; the first NaN
 /// before all numbers), StableHLO's `select_and_scatter` with `ge`, `add` and 0: the derivative of a maximum over windows.
 ///
 /// Operands: operand (the windows' input), source (one element per window), output (the operand's shape); row-major, the output
 /// overlaps nothing. Additions to one element happen in row-major order of the windows.
+///
+/// An epilogue sees batch 0, rows numbered row-major over all dimensions but the channels, and channels as columns: the
+/// dimensions of [`tile`](Self::tile). Its operands follow the source.
 pub struct SelectAndScatter {
     selection: Selection,
+    epilogue: Option<Arc<dyn Epilogue>>,
 }
 
 impl SelectAndScatter {
     /// Plans it for `F32` or `F64`; `None` for other types or a specification that does not fit.
-    pub fn new(spec: &WindowSpec, dtype: DType, isa: Isa) -> Option<SelectAndScatter> {
-        Some(SelectAndScatter { selection: Selection::new(spec, dtype, isa)? })
+    pub fn new(spec: &WindowSpec, dtype: DType, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<SelectAndScatter> {
+        Some(SelectAndScatter { selection: Selection::new(spec, dtype, isa)?, epilogue })
+    }
+
+    /// The output's dimensions as an epilogue sees them, if there can be one: elements are `F32` and tiles not too large.
+    pub fn tile(spec: &WindowSpec, dtype: DType) -> Option<[usize; 3]> {
+        let selection = Selection::new(spec, dtype, Isa::Portable)?;
+        let Geometry { batch, channels, .. } = selection.geometry;
+        let fits = dtype == DType::F32 && selection.largest() <= MAX_TILE;
+        fits.then(|| [1, batch * selection.geometry.positions(), channels])
+    }
+
+    fn tile_bytes(&self) -> usize {
+        if self.epilogue.is_some() { round64(self.selection.largest() * self.selection.size) } else { 0 }
+    }
+
+    /// # Safety
+    /// As [`Kernel::run`]; `target` has room for the unit, its positions `row` bytes apart.
+    unsafe fn scatter(&self, unit: &Unit, operands: &[*mut u8], (target, row): (*mut u8, usize), scratch: *mut u8) {
+        let s = &self.selection;
+        let input = s.start(unit, operands[0], s.geometry.positions()).cast_const();
+        let source = s.start(unit, operands[1], s.geometry.windows()).cast_const();
+        let channels = unit.channels.len();
+        // SAFETY: positions and windows lie in the unit, which is this task's own.
+        unsafe {
+            if !(s.disjoint && s.covers) {
+                let rows = 0..unit.positions.len();
+                rows.for_each(|position| target.add(position * row).write_bytes(0, channels * s.size));
+            }
+            let write = if s.disjoint { s.loops.place } else { s.loops.add };
+            let target = target.wrapping_sub(unit.positions.start * row);
+            let (list, selected) = s.lists(scratch);
+            for window in unit.windows.clone() {
+                let rows = s.select(window, input, channels, (list, selected));
+                write(target, Rows { row, ..rows }, selected, source.add(window * s.row()));
+            }
+        }
     }
 }
 
 impl Kernel for SelectAndScatter {
     fn tasks(&self, _stage: usize) -> usize {
-        self.selection.geometry.batch * self.selection.blocks()
+        self.selection.tasks()
     }
 
     fn scratch(&self) -> usize {
-        SCRATCH
+        self.selection.scratch() + self.tile_bytes() + self.epilogue.as_ref().map_or(0, |e| e.scratch())
     }
 
     unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, scratch: *mut u8) {
         let s = &self.selection;
-        let (batch, channel, channels) = s.part(task);
-        let (windows, positions) = (s.geometry.windows(), s.geometry.positions());
-        // SAFETY: positions and windows lie in the batch entry; the block of channels is this task's own.
-        unsafe {
-            let input = operands[0].add(batch * positions * s.row() + channel * s.size).cast_const();
-            let source = operands[1].add(batch * windows * s.row() + channel * s.size).cast_const();
-            let output = operands[2].add(batch * positions * s.row() + channel * s.size);
-            let (best, selected) = (scratch, scratch.add(BLOCK * size_of::<f64>()).cast::<u32>());
-            for position in 0..positions {
-                std::ptr::write_bytes(output.add(position * s.row()), 0, channels * s.size);
-            }
-            for window in 0..windows {
-                s.select(window, input, channels, best, selected);
-                let values = source.add(window * s.row());
-                s.geometry.each(window, &mut |position| {
-                    (s.add)(output.add(position * s.row()), selected, values, channels, position as u32);
-                });
+        let positions = s.geometry.positions();
+        for unit in s.task(task) {
+            let Some(epilogue) = &self.epilogue else {
+                let target = s.start(&unit, operands[2], positions).wrapping_add(unit.positions.start * s.row());
+                // SAFETY: as the caller vouches; the unit lies in the output.
+                unsafe { self.scatter(&unit, operands, (target, s.row()), scratch) };
+                continue;
+            };
+            let (rows, cols) = (unit.positions.len(), unit.channels.len());
+            let tile = scratch.wrapping_add(s.scratch());
+            let rest = tile.wrapping_add(self.tile_bytes());
+            // SAFETY: as the caller vouches; the tile has room for the largest unit.
+            unsafe {
+                self.scatter(&unit, operands, (tile, cols * s.size), scratch);
+                let row0 = unit.batch * positions + unit.positions.start;
+                epilogue.apply(0, row0, rows, unit.channels.start, cols, tile.cast(), cols, operands, rest);
             }
         }
     }
@@ -199,32 +249,34 @@ impl SelectAndGather {
 
 impl Kernel for SelectAndGather {
     fn tasks(&self, _stage: usize) -> usize {
-        self.selection.geometry.batch * self.selection.blocks()
+        self.selection.tasks()
     }
 
     fn scratch(&self) -> usize {
-        SCRATCH
+        self.selection.scratch()
     }
 
     unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, scratch: *mut u8) {
         let s = &self.selection;
-        let (batch, channel, channels) = s.part(task);
         let (windows, positions) = (s.geometry.windows(), s.geometry.positions());
-        // SAFETY: positions and windows lie in the batch entry; the block of channels is this task's own.
-        unsafe {
-            let input = operands[0].add(batch * positions * s.row() + channel * s.size).cast_const();
-            let second = operands[1].add(batch * positions * s.row() + channel * s.size).cast_const();
-            let output = operands[2].add(batch * windows * s.row() + channel * s.size);
-            let (best, selected) = (scratch, scratch.add(BLOCK * size_of::<f64>()).cast::<u32>());
-            for window in 0..windows {
-                s.select(window, input, channels, best, selected);
-                let target = output.add(window * s.row());
-                std::ptr::write_bytes(target, 0, channels * s.size);
-                for c in 0..channels {
-                    let position = *selected.add(c);
-                    if position != NONE {
-                        let from = second.add(position as usize * s.row() + c * s.size);
-                        std::ptr::copy_nonoverlapping(from, target.add(c * s.size), s.size);
+        for unit in s.task(task) {
+            let input = s.start(&unit, operands[0], positions).cast_const();
+            let second = s.start(&unit, operands[1], positions).cast_const();
+            let output = s.start(&unit, operands[2], windows);
+            let channels = unit.channels.len();
+            // SAFETY: positions and windows lie in the unit, which is this task's own.
+            unsafe {
+                let (list, selected) = s.lists(scratch);
+                for window in unit.windows.clone() {
+                    let rows = s.select(window, input, channels, (list, selected));
+                    let target = output.add(window * s.row());
+                    target.write_bytes(0, channels * s.size);
+                    if rows.positions.is_empty() {
+                        continue;
+                    }
+                    for c in 0..channels {
+                        let from = rows.positions[*selected.add(c) as usize] * s.row() + c * s.size;
+                        std::ptr::copy_nonoverlapping(second.add(from), target.add(c * s.size), s.size);
                     }
                 }
             }

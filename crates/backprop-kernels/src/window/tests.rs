@@ -1,6 +1,7 @@
 use super::*;
 use crate::tile::testing::{Random, fused_isas, indices, run_kernel};
-use crate::{DType, Isa, Kernel, Reduction};
+use crate::{DType, Isa, Kernel, OpCode, Reduction, TileEpilogue, TileProgram};
+use std::sync::Arc;
 
 fn flat(index: &[usize], dims: &[usize]) -> usize {
     index.iter().zip(dims).fold(0, |sum, (&i, &d)| sum * d + i)
@@ -37,6 +38,11 @@ fn specs(random: &mut Random) -> Vec<WindowSpec> {
             ..WindowSpec::tiling(&[2, 9, 9, 33], &[1, 3, 3, 1])
         },
         WindowSpec { strides: vec![1, 1, 2, 2], ..WindowSpec::tiling(&[2, 3, 9, 8], &[1, 1, 3, 3]) },
+        // Gaps between windows, and elements behind the last.
+        WindowSpec { strides: vec![1, 3, 2, 1], ..WindowSpec::tiling(&[3, 8, 7, 20], &[1, 2, 2, 1]) },
+        WindowSpec { strides: vec![1, 2, 2, 1], ..WindowSpec::tiling(&[2, 7, 6, 160], &[1, 3, 3, 1]) },
+        WindowSpec::tiling(&[5, 4, 90, 200], &[1, 2, 3, 1]),
+        WindowSpec::tiling(&[1, 3, 5, 17], &[1, 4, 2, 1]),
         WindowSpec::tiling(&[], &[]),
         WindowSpec::tiling(&[0, 4], &[1, 2]),
         WindowSpec::tiling(&[3, 0], &[2, 1]),
@@ -68,7 +74,7 @@ fn run(kernel: &dyn Kernel, a: &[f32], b: &[f32], len: usize) -> Vec<f32> {
 }
 
 fn same(a: &[f32], b: &[f32]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()))
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
 }
 
 /// Few different values, so that ties are common, and some NaN.
@@ -131,7 +137,7 @@ fn selections_equal_obvious_loops() {
         for isa in fused_isas() {
             // An operand of no element still needs an address of its own in `run`.
             let some = |v: &[f32]| if v.is_empty() { vec![0.0] } else { v.to_vec() };
-            let kernel = SelectAndScatter::new(&spec, DType::F32, isa).unwrap();
+            let kernel = SelectAndScatter::new(&spec, DType::F32, None, isa).unwrap();
             assert!(same(&run(&kernel, &x, &some(&source), elements), &scattered), "scatter, {spec:?} on {isa}");
             let kernel = SelectAndGather::new(&spec, DType::F32, isa).unwrap();
             assert!(same(&run(&kernel, &x, &some(&second), windows.len()), &gathered), "gather, {spec:?} on {isa}");
@@ -140,10 +146,48 @@ fn selections_equal_obvious_loops() {
 }
 
 #[test]
+fn epilogues_take_every_element_of_a_scatter_once() {
+    let random = &mut Random(13);
+    let mut taken = 0;
+    for spec in specs(random) {
+        let Some(tile) = SelectAndScatter::tile(&spec, DType::F32) else { continue };
+        taken += 1;
+        let elements = spec.input.iter().product();
+        let x = ties(elements, random);
+        let windows: usize = spec.output().unwrap().iter().product();
+        let source: Vec<f32> = (0..windows.max(1)).map(|_| random.float()).collect();
+        let scales: Vec<f32> = (0..elements.max(1)).map(|_| random.float()).collect();
+        for isa in fused_isas() {
+            let mut program = TileProgram::new(&tile).unwrap();
+            let strides = program.row_major();
+            let given = program.given().unwrap();
+            let scale = program.load(2, DType::F32, &strides, 0).unwrap();
+            let product = program.op(OpCode::Mul, &[given, scale]).unwrap();
+            program.store(3, &strides, 0, product).unwrap();
+            let epilogue = Arc::new(TileEpilogue::new(&program, isa).unwrap());
+            let plain = SelectAndScatter::new(&spec, DType::F32, None, isa).unwrap();
+            let scattered = run(&plain, &x, &source, elements);
+            let expected: Vec<f32> = scattered.iter().zip(&scales).map(|(x, y)| x * y).collect();
+            let kernel = SelectAndScatter::new(&spec, DType::F32, Some(epilogue), isa).unwrap();
+            for reversed in [false, true] {
+                let mut output = vec![9f32; elements];
+                let inputs = [&x, &source, &scales].map(|v| v.as_ptr().cast_mut().cast());
+                run_kernel(&kernel, &[inputs[0], inputs[1], inputs[2], output.as_mut_ptr().cast()], reversed);
+                assert!(same(&output, &expected), "{spec:?} on {isa}");
+            }
+        }
+    }
+    assert!(taken > 60, "{taken}");
+    assert!(SelectAndScatter::tile(&WindowSpec::tiling(&[1, 400, 400], &[1, 1, 2]), DType::F64).is_none());
+    let large = WindowSpec { strides: vec![1, 1, 1], ..WindowSpec::tiling(&[1, 400, 400], &[1, 2, 2]) };
+    assert!(SelectAndScatter::tile(&large, DType::F32).is_none());
+}
+
+#[test]
 fn specifications_that_do_not_fit_are_refused() {
     let spec = WindowSpec::tiling(&[4, 4], &[2, 2]);
     assert_eq!(spec.output(), Some(vec![2, 2]));
     assert_eq!(WindowSpec { strides: vec![0, 1], ..spec.clone() }.output(), None);
     assert_eq!(WindowSpec { padding: vec![], ..spec.clone() }.output(), None);
-    assert!(SelectAndScatter::new(&spec, DType::I32, Isa::Portable).is_none());
+    assert!(SelectAndScatter::new(&spec, DType::I32, None, Isa::Portable).is_none());
 }

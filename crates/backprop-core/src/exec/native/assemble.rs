@@ -109,7 +109,8 @@ fn outside(lowered: &Lowered, groups: &[fuse::Group]) -> Vec<bool> {
             outside[access.value] |= !made_here;
         }
         // What a node of its own makes is written whether anybody wants it or not.
-        if !matches!(node.op, super::ir::NodeOp::Elementwise(_) | super::ir::NodeOp::Product(_)) {
+        let joins = matches!(node.op, super::ir::NodeOp::Elementwise(_)) || lowered.epilogue_tile(n).is_some();
+        if !joins {
             node.outputs.iter().for_each(|&v| outside[v] = true);
         }
     }

@@ -6,6 +6,7 @@
 use super::{
     product::{self, Product},
     view::View,
+    window,
 };
 use crate::{
     DType, Error, Graph, Type,
@@ -122,6 +123,21 @@ impl Lowered {
         }
     }
 
+    /// The type of what an access reads.
+    pub fn read_type(&self, access: &Access) -> Type {
+        Type::new(self.values[access.value].ty.dtype, &access.view.shape[..])
+    }
+
+    /// Batch, rows and columns of a node's output, if elementwise work can happen on its output tiles.
+    pub fn epilogue_tile(&self, node: usize) -> Option<[usize; 3]> {
+        let Node { op, inputs, .. } = &self.nodes[node];
+        match op {
+            NodeOp::Product(product) => product.epilogue_tile(),
+            NodeOp::Dense(op) => window::tile(op, &self.read_type(inputs.first()?)),
+            _ => None,
+        }
+    }
+
     /// Whether an access walks its whole value from the first element to the last.
     pub fn is_identity(&self, access: &Access) -> bool {
         access.view.offset == 0 && access.view.is_dense() && access.view.elements() == self.values[access.value].ty.elements()
@@ -192,7 +208,7 @@ impl Lowering<'_> {
         if let Some(&value) = self.copies.get(access) {
             return self.whole(value);
         }
-        let ty = Type::new(self.result.values[access.value].ty.dtype, &access.view.shape[..]);
+        let ty = self.result.read_type(access);
         let value = self.push(NodeOp::Elementwise(Elementwise::Copy), vec![access.clone()], &[ty], 0)[0];
         self.copies.insert(access.clone(), value);
         self.whole(value)
@@ -364,7 +380,7 @@ impl Lowering<'_> {
     }
 
     fn negated_first(&mut self, mut inputs: Vec<Access>) -> Vec<Access> {
-        let ty = Type::new(self.result.values[inputs[0].value].ty.dtype, &inputs[0].view.shape[..]);
+        let ty = self.result.read_type(&inputs[0]);
         let negate = NodeOp::Elementwise(Elementwise::Unary(Unary::Neg));
         let value = self.push(negate, vec![inputs[0].clone()], &[ty], 0)[0];
         inputs[0] = self.whole(value);

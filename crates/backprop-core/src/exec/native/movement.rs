@@ -5,7 +5,7 @@ use super::{
     unit::missing,
     view::row_major,
 };
-use crate::{DType, Error, Type, op::Op};
+use crate::{DType, Error, op::Op};
 use backprop_kernels::{
     Isa, Kernel,
     movement::{CopyPart, DynamicSlice, DynamicUpdateSlice, FillValue, Gather, GatherSpec, ScatterAdd, ScatterSpec, StridedCopy},
@@ -33,7 +33,7 @@ pub(crate) fn copy(graph: &Lowered, access: &Access) -> Option<Planned> {
 /// The kernel of a primitive with dense operands.
 pub(crate) fn kernel(graph: &Lowered, op: &Op, node: &Node, isa: Isa) -> Result<Planned, Error> {
     let inputs = node.inputs.clone();
-    let ty = Type::new(dtype(graph, &inputs[0]), &inputs[0].view.shape[..]);
+    let ty = graph.read_type(&inputs[0]);
     let shape = |i: usize| node.inputs[i].view.shape.clone();
     let kind = |i: usize| dtype(graph, &node.inputs[i]);
     let output = &graph.values[node.outputs[0]].ty.shape;

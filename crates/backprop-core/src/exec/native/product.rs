@@ -31,9 +31,9 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// Whether elementwise work can happen on its output tiles.
-    pub fn takes_epilogue(&self) -> bool {
-        self.dtype == DType::F32 && self.sum == DType::F32 && self.tile.is_some()
+    /// Its output as an epilogue sees it, if elementwise work can happen on its output tiles.
+    pub fn epilogue_tile(&self) -> Option<[usize; 3]> {
+        self.tile.filter(|_| self.dtype == DType::F32 && self.sum == DType::F32)
     }
 
     pub fn name(&self) -> &'static str {

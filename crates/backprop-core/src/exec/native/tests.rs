@@ -5,7 +5,7 @@ use crate::{
     Builder, DType, HostTensor, Type,
     exec::{Program, Store},
     graph::Role,
-    op::{ScanSpec, scan},
+    op::{Reducer, ScanSpec, Window, scan},
 };
 use backprop_kernels::Isa;
 use std::{
@@ -94,4 +94,21 @@ fn cheap_values_are_computed_by_their_readers() {
     // What is asked for is stored, and read by the others.
     let kernels = kernels_of_a_norm(true);
     assert_eq!(kernels.iter().filter(|k| k.contains("subtract")).count(), 1, "{kernels:?}");
+}
+
+#[test]
+fn what_follows_the_gradient_of_a_pool_happens_on_its_tiles() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, Type::new(DType::F32, [2, 9, 8, 20]));
+    let pool = Window { stride: vec![1, 2, 2, 1], ..Window::new([1, 2, 2, 1]) };
+    let y = x.relu().reduce_window(Reducer::Max, pool);
+    b.output("gradient", Role::Data, (y * y).sum_all().grad(&[x])[0]);
+    let native = Native::new(1, Isa::detect());
+    let names = |native: &Native| {
+        let program = native.build(&b.with_graph(Clone::clone)).unwrap();
+        program.kernels().iter().map(|k| k.name.clone()).collect::<Vec<_>>()
+    };
+    let (fused, single) = (names(&native), names(&native.unfused()));
+    assert!(fused.contains(&"select_and_scatter+select".to_owned()), "{fused:?}");
+    assert!(single.contains(&"select_and_scatter".to_owned()), "{single:?}");
 }

@@ -54,9 +54,9 @@ pub(crate) fn emit(graph: &Lowered, group: &Group, first_operand: usize, stored:
         loaded: HashMap::new(),
         registers: HashMap::new(),
     };
-    if let Kind::Product(product) = group.kind {
+    if let Kind::Tiled(tiled) = group.kind {
         let given = emitter.program.given()?;
-        emitter.registers.insert(graph.nodes[product].outputs[0], given);
+        emitter.registers.insert(graph.nodes[tiled].outputs[0], given);
     }
     for &n in &group.nodes {
         if let NodeOp::Elementwise(op) = graph.nodes[n].op {

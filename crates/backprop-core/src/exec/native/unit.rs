@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     DType, Error,
-    op::{Op, Reducer, Scan},
+    op::{Op, Primitive, Reducer, Scan},
     pass::fuse::{Group, Kind},
 };
 use backprop_kernels::{ArgReduction, Fused, Isa, Kernel, TileEpilogue, gemm::Epilogue};
@@ -52,7 +52,7 @@ pub(crate) fn build(graph: &Lowered, group: &Group, outside: &dyn Fn(Val) -> boo
     }
     let mut unit = match group.kind {
         Kind::Tile => tile(graph, group, &stored, isa)?,
-        Kind::Product(node) => product(graph, group, node, &stored, isa)?,
+        Kind::Tiled(node) => tiled(graph, group, node, &stored, isa)?,
         Kind::Reduce(node) => reduce(graph, group, node, isa)?,
         Kind::Single(node) => single(graph, node, isa)?,
     };
@@ -99,16 +99,23 @@ fn tile(graph: &Lowered, group: &Group, stored: &[Val], isa: Isa) -> Result<Unit
     Ok(unit)
 }
 
-fn product(graph: &Lowered, group: &Group, node: usize, stored: &[Val], isa: Isa) -> Result<Unit, Error> {
+fn tiled(graph: &Lowered, group: &Group, node: usize, stored: &[Val], isa: Isa) -> Result<Unit, Error> {
     let n = &graph.nodes[node];
-    let NodeOp::Product(product) = &n.op else { return Err(Error::Invalid("a product group without a product".into())) };
+    let kernel = |epilogue: Option<Arc<dyn Epilogue>>| match &n.op {
+        NodeOp::Product(product) => product.kernel(epilogue, isa),
+        NodeOp::Dense(op) => {
+            let ty = graph.read_type(&n.inputs[0]);
+            super::window::scatter(op, &ty, epilogue, isa).ok_or_else(|| missing(op.name(), ty.dtype))
+        }
+        _ => Err(Error::Invalid("a group around a node without tiles".into())),
+    };
     if group.nodes.len() == 1 {
-        return Ok(unit(Work::Kernel(product.kernel(None, isa)?), graph, &n.inputs, n.outputs.clone()));
+        return Ok(unit(Work::Kernel(kernel(None)?), graph, &n.inputs, n.outputs.clone()));
     }
     let emitted = emit(graph, group, n.inputs.len(), stored)?;
     let epilogue: Arc<dyn Epilogue> = Arc::new(TileEpilogue::new(&emitted.program, isa)?);
     let inputs = [n.inputs.clone(), starts(graph, &emitted.loads)].concat();
-    let mut unit = unit(Work::Kernel(product.kernel(Some(epilogue), isa)?), graph, &inputs, emitted.stores);
+    let mut unit = unit(Work::Kernel(kernel(Some(epilogue))?), graph, &inputs, emitted.stores);
     unit.in_step = in_step(&emitted.loads, &emitted.in_step);
     unit.in_step.retain(|v| n.inputs.iter().all(|factor| factor.value != *v));
     Ok(unit)
@@ -171,7 +178,6 @@ fn name(graph: &Lowered, group: &Group) -> String {
 }
 
 fn node_name(op: &NodeOp) -> &'static str {
-    use crate::op::Primitive;
     match op {
         NodeOp::Elementwise(e) => match e {
             Elementwise::Copy => "copy",
