@@ -106,6 +106,16 @@ const LAYERS: [Layer; 10] = [
     Layer { batch: 1, size: 11, channels: 300, features: 20, window: 3, stride: 2, pad: 1, groups: 1 },
 ];
 
+/// Layers of 3 × 3 windows with channels and positions enough for Winograd's algorithm.
+const WINOGRAD: [Layer; 5] = [
+    Layer { batch: 4, size: 16, channels: 16, features: 20, window: 3, stride: 1, pad: 1, groups: 1 },
+    Layer { batch: 3, size: 23, channels: 19, features: 33, window: 3, stride: 1, pad: 0, groups: 1 },
+    // A line of patches is cut; chains of channels are; every image is one patch.
+    Layer { batch: 1, size: 92, channels: 16, features: 17, window: 3, stride: 1, pad: 1, groups: 1 },
+    Layer { batch: 2, size: 23, channels: 260, features: 16, window: 3, stride: 1, pad: 1, groups: 1 },
+    Layer { batch: 300, size: 2, channels: 16, features: 16, window: 3, stride: 1, pad: 1, groups: 1 },
+];
+
 /// Layers whose groups hold one channel each.
 const DEPTHWISE: [Layer; 4] = [
     Layer { batch: 3, size: 9, channels: 20, features: 20, window: 3, stride: 1, pad: 1, groups: 20 },
@@ -134,6 +144,9 @@ fn specs() -> Vec<ConvSpec> {
     let mut all: Vec<ConvSpec> = (0..300).map(|i| dice.spec(if i % 3 == 0 { 20 } else { 5 }, i % 2 == 0)).collect();
     all.extend(LAYERS.iter().chain(&DEPTHWISE).flat_map(Layer::specs));
     all.extend(LAYERS.iter().chain(&DEPTHWISE).flat_map(Layer::torch_specs));
+    all.extend(
+        WINOGRAD.iter().flat_map(|layer| [layer.specs(), layer.torch_specs()].concat()).filter(|s| s.spatial[0].window == 3),
+    );
     let layers = layers(&mut dice);
     all.extend(layers.iter().enumerate().flat_map(|(i, l)| if i % 2 == 0 { l.specs() } else { l.torch_specs() }));
     let empty = LAYERS[0].specs()[0].clone();
@@ -316,6 +329,33 @@ fn within_the_bound_of_the_sum_in_f64() {
             run_kernel(&generic, &pool, &[lhs.as_mut_ptr().cast(), rhs.as_mut_ptr().cast(), out.as_mut_ptr().cast()]);
         }
         check(&s, &want, &out, "generic");
+    }
+}
+
+/// The largest and the mean square of the errors of an output.
+fn errors(want: &[(usize, f64, f64)], got: &[f32]) -> [f64; 2] {
+    let error = |(at, sum, _): &(usize, f64, f64)| (f64::from(got[*at]) - sum).abs();
+    let squares: f64 = want.iter().map(|w| error(w).powi(2)).sum();
+    [want.iter().map(error).fold(0.0, f64::max), squares / want.len() as f64]
+}
+
+#[test]
+fn few_multiplications_err_at_most_four_times_as_much_as_direct_sums() {
+    let pool = Pool::new(2);
+    for s in WINOGRAD.iter().flat_map(|layer| layer.specs()).filter(|s| s.spatial[0].window == 3) {
+        let (mut lhs, mut rhs) = inputs(&s);
+        let want = direct(&s, &lhs, &rhs);
+        let mut out = vec![f32::NAN; sizes(&s)[2]];
+        let kernel = ConvGeneric::new(&s, DType::F32, DType::F32).unwrap();
+        // SAFETY: the buffers have the spec's sizes.
+        unsafe {
+            run_kernel(&kernel, &pool, &[lhs.as_mut_ptr().cast(), rhs.as_mut_ptr().cast(), out.as_mut_ptr().cast()]);
+        }
+        let [largest, square] = errors(&want, &out);
+        for &isa in Isa::available() {
+            let [l, q] = errors(&want, &run(&s, isa, &pool));
+            assert!(l <= 4.0 * largest && q <= 16.0 * square, "{isa}: {l} to {largest}, {q} to {square}: {s:#?}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A convolution is a product of the input's patches with the weights; the patches are gathered panel by panel inside the
 //! product's blocks and never stored. So it has the product's order of sums: chunks of constant length over (window position,
-//! channel), each one chain of fused multiply-adds.
+//! channel), each one chain of fused multiply-adds. Windows of 3 × 3 over many channels take [Winograd's algorithm](winograd).
 
 mod chains;
 mod depthwise;
@@ -19,7 +19,11 @@ mod patches;
 mod reach;
 mod spec;
 mod staged;
+mod transforms;
 mod weights;
+mod winograd;
+#[cfg(target_arch = "x86_64")]
+mod winograd_x86;
 
 use std::sync::Arc;
 
@@ -41,6 +45,7 @@ use patches::{InputDim, MAX_SPATIAL, Patches, RowDim};
 pub use spec::{ConvDim, ConvSpec};
 use spec::{Groups, Phase, phases};
 use staged::{Staged, dense};
+use winograd::Winograd;
 
 /// An f32 convolution. Operands: lhs, rhs, the epilogue's inputs, outputs.
 ///
@@ -124,6 +129,10 @@ struct Row {
 fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn Phased> {
     if Gradient::fits(phase) {
         return gradient(phase.clone(), epilogue, isa);
+    }
+    if Winograd::fits(phase) {
+        let out = output(phase, &rows(phase, false));
+        return Box::new(Winograd::new(phase, out, epilogue, isa));
     }
     let stores_rows = epilogue.is_some() || phase.spec.out_feature == 1;
     if stores_rows && is_narrow(&phase.spec, phase) {

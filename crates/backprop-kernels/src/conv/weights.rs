@@ -1,6 +1,8 @@
 //! The weights of a convolution in panels of columns: `[group][chunk][panel][term][column]`, terms in the order (window
 //! position, channel).
 
+use std::ops::Range;
+
 use super::micro::Tiles;
 use super::spec::Phase;
 use crate::gemm::KC;
@@ -88,17 +90,22 @@ impl Weights {
         (group * self.terms() + first) * self.padded() + chunk * col + (term - first) * width
     }
 
+    /// The first column of a task's panel, the panel's width, and the task's channels.
+    pub fn part(&self, task: usize) -> (usize, usize, Range<usize>) {
+        let (slice, panel) = (task % self.slices(), task / self.slices() % self.panels());
+        let col = panel * self.tiles.cols();
+        let width = (self.features - col).min(self.tiles.cols()).next_multiple_of(self.tiles.lanes);
+        (col, width, slice * self.slice..self.channels.min((slice + 1) * self.slice))
+    }
+
     /// Packs the channels of a task of one panel.
     ///
     /// # Safety
     /// `rhs` is the operand the weights were planned for, `to` has room for all panels, `scratch` for a task.
     pub unsafe fn pack(&self, task: usize, rhs: *const f32, to: *mut f32, scratch: *mut u8) {
-        let (slice, rest) = (task % self.slices(), task / self.slices());
-        let (panel, group) = (rest % self.panels(), rest / self.panels());
-        let col = panel * self.tiles.cols();
-        let count = (self.features - col).min(self.tiles.cols());
-        let width = count.next_multiple_of(self.tiles.lanes);
-        let channels = slice * self.slice..self.channels.min((slice + 1) * self.slice);
+        let (col, width, channels) = self.part(task);
+        let group = task / (self.slices() * self.panels());
+        let count = (self.features - col).min(width);
         let from = rhs.wrapping_offset(self.offset + group as isize * self.group + col as isize * self.feature);
         let row =
             |position: usize, channel: usize| to.wrapping_add(self.at(group, position * self.channels + channel, col, width));

@@ -1,0 +1,379 @@
+//! Convolutions of 3 × 3 windows by Winograd's algorithm F(2 × 2, 3 × 3): 16 multiplications instead of 36 for 2 × 2 outputs.
+//!
+//! Patches of 4 × 4 inputs are transformed into 16 planes, one row for each patch; each plane is multiplied by a plane of
+//! transformed weights; and the 16 products of a patch become its 2 × 2 outputs. In a product every element is chunks of
+//! [`KC`] channels, each one chain of fused multiply-adds, so that neither threads nor vectors change a bit. The error is about that of
+//! the direct sum; see the tests. An infinity or NaN in a patch reaches all its outputs.
+
+use std::sync::Arc;
+
+use super::micro::Tiles;
+use super::patches::{InputDim, ZEROS};
+use super::spec::{ConvDim, ConvSpec, Phase};
+use super::transforms::{PLANES, Transforms};
+use super::weights::Weights;
+use crate::Isa;
+use crate::gemm::driver::Memory;
+use crate::gemm::finish::{Area, Finish, Output};
+use crate::gemm::micro::{Micro, Tile};
+use crate::gemm::parts::Phased;
+use crate::gemm::plan::Extents;
+use crate::gemm::{Epilogue, KC, round64};
+
+/// Fewest channels and features, and most channels: short chains leave the multiply-adds waiting, long ones the caches.
+const MIN_CHANNELS: usize = 16;
+const MAX_CHANNELS: usize = 1024;
+/// Fewest patches: of few the weights take longer than they.
+const MIN_PATCHES: usize = 256;
+/// Patches of a unit at most, and their elements in a plane.
+const UNIT: usize = 42;
+const PLANE: usize = 8192;
+/// Channels up to which the planes of a register tile are finished before the next tile begins.
+const SHALLOW: usize = 128;
+/// Multiply-adds of a task: about 20 µs.
+const TASK: usize = 2 << 20;
+
+/// A planned convolution of that kind.
+pub(super) struct Winograd {
+    x: Extents,
+    lhs_batch: isize,
+    lhs_channel: isize,
+    input: [InputDim; 2],
+    output: [usize; 2],
+    /// Patches along each dimension.
+    patches: [usize; 2],
+    weights: Weights,
+    finish: Finish,
+    micro: &'static Micro,
+    tiles: &'static Tiles,
+    transforms: &'static Transforms,
+    /// Lines of patches of a unit, and patches of each.
+    lines: usize,
+    cols: usize,
+    units_per_task: usize,
+}
+
+/// Some lines of patches, or a part of one.
+struct Unit {
+    line: usize,
+    lines: usize,
+    first: usize,
+    cols: usize,
+}
+
+/// Where a unit's outputs go: its first row, the distance of rows in elements, and rows from one line of outputs to the next.
+#[derive(Clone, Copy)]
+struct Target {
+    to: *mut f32,
+    ld: isize,
+    line: usize,
+}
+
+impl Winograd {
+    /// Whether the algorithm is used: a function of extents alone, for it decides the bits.
+    pub fn fits(phase: &Phase) -> bool {
+        let ConvSpec { batch, channels, features, spatial, .. } = &phase.spec;
+        let [a, b] = spatial[..] else { return false };
+        let dense = |d: &ConvDim| (d.window, d.stride, d.lhs_dilation, d.rhs_dilation) == (3, 1, 1, 1) && d.output > 1;
+        dense(&a)
+            && dense(&b)
+            && phase.groups.count == 1
+            && (MIN_CHANNELS..=MAX_CHANNELS).contains(channels)
+            && *features >= MIN_CHANNELS
+            && batch * a.output.div_ceil(2) * b.output.div_ceil(2) >= MIN_PATCHES
+    }
+
+    /// Plans it for a phase that fits. Rows of `out` are numbered (batch, space).
+    pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Winograd {
+        let (spec, tiles) = (&phase.spec, Tiles::of(isa));
+        let [a, b] = [0, 1].map(|d| spec.spatial.get(d).copied().unwrap_or(ConvDim::UNIT));
+        let x = Extents { batch: 1, m: spec.positions(), n: spec.features, k: spec.channels };
+        let patches = [a, b].map(|d| d.output.div_ceil(2));
+        let most = (PLANE / x.k).clamp(UNIT / 3, UNIT);
+        let cols = patches[1].div_ceil(patches[1].div_ceil(most));
+        let lines = (most / cols).clamp(1, spec.batch * patches[0]);
+        Winograd {
+            x,
+            lhs_batch: spec.lhs_batch,
+            lhs_channel: spec.lhs_channel,
+            input: [a, b].map(|d| InputDim { extent: d.input, stride: d.lhs, dilation: 1, origin: -d.pad_low }),
+            output: [a.output, b.output],
+            patches,
+            weights: Weights::new(phase, tiles),
+            finish: Finish { x, out, epilogue, simd: isa != Isa::Portable },
+            micro: Micro::of(isa),
+            tiles,
+            transforms: Transforms::of(isa),
+            lines,
+            cols,
+            units_per_task: (TASK / (PLANES * lines * cols * x.k * x.n)).max(1),
+        }
+    }
+
+    /// Lines of patches of all batches.
+    fn all_lines(&self) -> usize {
+        self.x.m / (self.output[0] * self.output[1]) * self.patches[0]
+    }
+
+    /// Units along a line.
+    fn across(&self) -> usize {
+        self.patches[1].div_ceil(self.cols)
+    }
+
+    fn units(&self) -> usize {
+        self.all_lines().div_ceil(self.lines) * self.across()
+    }
+
+    fn unit(&self, unit: usize) -> Unit {
+        let (line, first) = (unit / self.across() * self.lines, unit % self.across() * self.cols);
+        let lines = self.lines.min(self.all_lines() - line);
+        Unit { line, lines, first, cols: self.cols.min(self.patches[1] - first) }
+    }
+
+    /// The row of the first output of a patch.
+    fn row(&self, line: usize, patch: usize) -> usize {
+        let (batch, line) = (line / self.patches[0], line % self.patches[0]);
+        (batch * self.output[0] + 2 * line) * self.output[1] + 2 * patch
+    }
+
+    /// Distance of patches in a plane of the input, in elements.
+    fn patch(&self) -> usize {
+        let whole = self.x.k.next_multiple_of(16);
+        // Rows a multiple of 4 KiB apart would share too few sets of the first-level cache.
+        if whole.is_multiple_of(1024) { whole + 16 } else { whole }
+    }
+
+    /// Distance of the planes of the input: five cache lines more than a multiple of 4 KiB.
+    fn plane(&self) -> usize {
+        (self.lines * self.cols * self.patch()).next_multiple_of(1024) + 80
+    }
+
+    /// Patches whose products are formed before they become outputs.
+    fn group(&self) -> usize {
+        let all = self.lines * self.cols;
+        if self.x.k <= SHALLOW { self.micro.rows.min(all) } else { all }
+    }
+
+    fn planes_bytes(&self) -> usize {
+        round64(4 * PLANES * self.plane())
+    }
+
+    fn products_bytes(&self) -> usize {
+        round64(4 * PLANES * self.group() * self.tiles.cols())
+    }
+
+    fn staged_bytes(&self) -> usize {
+        if self.finish.in_place().is_some() { 0 } else { round64(4 * 4 * self.lines * self.cols * self.x.n) }
+    }
+
+    /// Room for a patch whose channels are not adjacent.
+    fn gathered_bytes(&self) -> usize {
+        if self.lhs_channel == 1 { 0 } else { 4 * PLANES * KC }
+    }
+
+    /// Offset of the transformed weights of a panel in the workspace, in elements; planes follow each other.
+    fn panel(&self, col: usize) -> usize {
+        round64(4 * self.weights.size()) / 4 + PLANES * self.x.k * col
+    }
+
+    /// # Safety
+    /// As [`Phased::run`].
+    unsafe fn prepare(&self, task: usize, memory: Memory<'_>) {
+        let workspace: *mut f32 = memory.workspace.cast();
+        let (col, width, channels) = self.weights.part(task);
+        // SAFETY: as the caller vouches; the task's channels of its panel are its own, here and there.
+        unsafe {
+            self.weights.pack(task, memory.operands[1].cast(), workspace, memory.scratch);
+            for channel in channels {
+                let row = |w: usize| workspace.wrapping_add(self.weights.at(0, w * self.x.k + channel, col, width)).cast_const();
+                let to = workspace.wrapping_add(self.panel(col) + channel * width);
+                self.transforms.weights(&std::array::from_fn(row), to, self.x.k * width, width);
+            }
+        }
+    }
+
+    /// Transforms the patches of a unit.
+    ///
+    /// # Safety
+    /// As [`Phased::run`]; `to` has room for the planes.
+    unsafe fn read(&self, unit: &Unit, lhs: *const f32, to: *mut f32, gathered: *mut f32) {
+        let [outer, inner] = &self.input;
+        for number in 0..unit.lines * unit.cols {
+            let (line, at) = (unit.line + number / unit.cols, unit.first + number % unit.cols);
+            let batch = lhs.wrapping_offset((line / self.patches[0]) as isize * self.lhs_batch);
+            let (y, x) = (outer.origin + 2 * (line % self.patches[0]) as isize, inner.origin + 2 * at as isize);
+            let start = batch.wrapping_offset(y * outer.stride + x * inner.stride);
+            for channel in (0..self.x.k).step_by(KC) {
+                let count = (self.x.k - channel).min(KC);
+                let start = start.wrapping_offset(channel as isize * self.lhs_channel);
+                let mut patch: [*const f32; PLANES] = std::array::from_fn(|i| {
+                    let (dy, dx) = ((i / 4) as isize, (i % 4) as isize);
+                    // A negative position is huge as an unsigned number.
+                    let inside = ((y + dy) as usize) < outer.extent && ((x + dx) as usize) < inner.extent;
+                    if inside { start.wrapping_offset(dy * outer.stride + dx * inner.stride) } else { ZEROS.as_ptr() }
+                });
+                // SAFETY: every address is that of a position of the input, or of zeros.
+                unsafe {
+                    if self.lhs_channel != 1 {
+                        patch = patch_of(patch, self.lhs_channel, count, gathered);
+                    }
+                    self.transforms.input(&patch, to.add(number * self.patch() + channel), self.plane(), count);
+                }
+            }
+        }
+    }
+
+    /// The products of a group of patches with a panel of weights, in every plane.
+    ///
+    /// # Safety
+    /// As [`Phased::run`]; `a` is the group's first patch, `c` has room for the group.
+    unsafe fn multiply(&self, a: *const f32, patches: usize, (b, cols, width): (*const f32, usize, usize), c: *mut f32) {
+        for plane in 0..PLANES {
+            for (row, rows) in Tiles::bands(patches, self.micro.rows) {
+                let tile = self.micro.tile(false, width / self.micro.lanes, rows);
+                for channel in (0..self.x.k).step_by(KC) {
+                    let sums = Tile {
+                        k: (self.x.k - channel).min(KC),
+                        a: a.wrapping_add(plane * self.plane() + row * self.patch() + channel),
+                        a_row: self.patch() as isize,
+                        a_step: 1,
+                        b: b.wrapping_add((plane * self.x.k + channel) * width),
+                        b_step: width as isize,
+                        cols,
+                        c: c.wrapping_add((plane * patches + row) * width),
+                        c_row: width as isize,
+                        add: channel > 0,
+                    };
+                    // SAFETY: the tile lies within the group and the panel.
+                    unsafe { tile(&sums) };
+                }
+            }
+        }
+    }
+
+    /// The 2 × 2 rows of outputs of a patch, from a column on.
+    fn outputs(&self, unit: &Unit, number: usize, col: usize, target: Target) -> [*mut f32; 4] {
+        let (line, at) = (unit.line + number / unit.cols, unit.first + number % unit.cols);
+        let first = self.row(line, at) - self.row(unit.line, unit.first);
+        let (rows, cols) = (self.output[0] - 2 * (line % self.patches[0]), self.output[1] - 2 * at);
+        std::array::from_fn(|i| {
+            let (dy, dx) = (i / 2, i % 2);
+            let offset = (first + dy * target.line + dx) as isize * target.ld;
+            if dy < rows && dx < cols { target.to.wrapping_offset(offset).wrapping_add(col) } else { std::ptr::null_mut() }
+        })
+    }
+
+    /// # Safety
+    /// As [`Phased::run`].
+    unsafe fn compute(&self, unit: &Unit, memory: Memory<'_>) {
+        let planes: *mut f32 = memory.scratch.cast();
+        let products = planes.wrapping_add(self.planes_bytes() / 4);
+        let staged = products.wrapping_add(self.products_bytes() / 4);
+        let gathered = staged.wrapping_add(self.staged_bytes() / 4);
+        // SAFETY: the parts of the scratch have room for a unit.
+        unsafe { self.read(unit, memory.operands[0].cast(), planes, gathered) };
+        let target = self.target(unit, staged, memory);
+        for (col, count, width) in self.tiles.panels(self.x.n) {
+            let b = memory.workspace.cast::<f32>().cast_const().wrapping_add(self.panel(col));
+            let (all, group) = (unit.lines * unit.cols, self.group());
+            for (first, patches) in Tiles::bands(all, group) {
+                // SAFETY: the group lies within the unit.
+                unsafe { self.multiply(planes.wrapping_add(first * self.patch()), patches, (b, count, width), products) };
+                for patch in 0..patches {
+                    let to = self.outputs(unit, first + patch, col, target);
+                    let from = products.wrapping_add(patch * width);
+                    // SAFETY: the planes of the products hold the patch; outputs that exist lie in the target.
+                    unsafe { self.transforms.output(from, patches * width, &to, count) };
+                }
+            }
+        }
+        if self.finish.in_place().is_none() {
+            let scratch = gathered.wrapping_add(self.gathered_bytes() / 4).cast();
+            // SAFETY: the staged rows are complete.
+            unsafe { self.finish(unit, target, memory, scratch) };
+        }
+    }
+
+    /// The output itself, or else the staged rows of a unit.
+    fn target(&self, unit: &Unit, staged: *mut f32, memory: Memory<'_>) -> Target {
+        if let Some(ld) = self.finish.in_place() {
+            let row = self.row(unit.line, unit.first) as isize;
+            return Target { to: self.finish.output(0, memory.operands).wrapping_offset(row * ld), ld, line: self.output[1] };
+        }
+        let line = if self.across() == 1 { self.output[1] } else { 2 * unit.cols };
+        Target { to: staged, ld: self.x.n as isize, line }
+    }
+
+    /// Hands the staged rows of a unit on: at once where they follow each other.
+    ///
+    /// # Safety
+    /// As [`Phased::run`].
+    unsafe fn finish(&self, unit: &Unit, target: Target, memory: Memory<'_>, scratch: *mut u8) {
+        let [height, width] = self.output;
+        let row0 = self.row(unit.line, unit.first);
+        let whole = self.across() == 1;
+        let line = unit.line % self.patches[0];
+        let (parts, rows) = if whole {
+            let end = unit.line + unit.lines;
+            let last = self.row(end - 1, 0) + (height - 2 * ((end - 1) % self.patches[0])).min(2) * width;
+            (1, last - row0)
+        } else {
+            ((height - 2 * line).min(2), (width - 2 * unit.first).min(2 * unit.cols))
+        };
+        for part in 0..parts {
+            let area = Area { batch: 0, row0: row0 + part * width, rows, col0: 0, cols: self.x.n };
+            let tile = target.to.wrapping_add(part * target.line * self.x.n);
+            // SAFETY: as the caller vouches.
+            unsafe { self.finish.area(area, tile, self.x.n, memory.operands, scratch) };
+        }
+    }
+}
+
+/// A patch with its channels side by side; zeros stay where they are.
+///
+/// # Safety
+/// The addresses are valid for `count` channels `step` apart, `to` for the patch.
+unsafe fn patch_of(patch: [*const f32; PLANES], step: isize, count: usize, to: *mut f32) -> [*const f32; PLANES] {
+    std::array::from_fn(|i| {
+        if patch[i] == ZEROS.as_ptr() {
+            return patch[i];
+        }
+        let to = to.wrapping_add(i * KC);
+        for channel in 0..count {
+            // SAFETY: as the caller vouches.
+            unsafe { *to.add(channel) = *patch[i].offset(channel as isize * step) };
+        }
+        to.cast_const()
+    })
+}
+
+impl Phased for Winograd {
+    fn tasks(&self, phase: usize) -> usize {
+        match phase {
+            0 => self.weights.tasks(),
+            1 => self.units().div_ceil(self.units_per_task),
+            _ => 0,
+        }
+    }
+
+    fn workspace(&self) -> usize {
+        round64(4 * self.weights.size()) + round64(4 * PLANES * self.x.k * self.x.n.next_multiple_of(self.tiles.lanes))
+    }
+
+    fn scratch(&self) -> usize {
+        let unit = self.planes_bytes() + self.products_bytes() + self.staged_bytes() + self.gathered_bytes();
+        (unit + self.finish.scratch()).max(self.weights.scratch())
+    }
+
+    unsafe fn run(&self, phase: usize, task: usize, memory: Memory<'_>) {
+        if phase == 0 {
+            // SAFETY: as the caller vouches.
+            return unsafe { self.prepare(task, memory) };
+        }
+        let first = task * self.units_per_task;
+        for unit in first..self.units().min(first + self.units_per_task) {
+            // SAFETY: as the caller vouches.
+            unsafe { self.compute(&self.unit(unit), memory) };
+        }
+    }
+}
