@@ -5,6 +5,7 @@
 //! order of every floating-point operation are pure functions of (shape, dtype) — never of thread count, cache size, timing or
 //! vector width — so results are identical bits on any number of threads and on AVX2 and AVX-512.
 
+mod ahead;
 pub mod ceilings;
 pub mod conv;
 mod dtype;

@@ -431,6 +431,10 @@ impl Driver {
                 };
                 let tile = self.micro.tile(a_row == 1, width / self.micro.lanes, count);
                 let c = c.wrapping_add(col0);
+                if last && self.by_panels {
+                    let tile = Area { row0: area.row0 + row0, rows: count, col0: area.col0 + col0, cols, ..area };
+                    self.finish.fetch(tile, memory.operands);
+                }
                 // SAFETY: the tile lies within the block.
                 unsafe { tile(&Tile { k, a: a_at, a_row, a_step, b: b_at, b_step, cols, c, c_row: ld, add }) };
             }

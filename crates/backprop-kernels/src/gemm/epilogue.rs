@@ -26,4 +26,8 @@ pub trait Epilogue: Send + Sync {
         operands: &[*mut u8],
         scratch: *mut u8,
     );
+
+    /// Asks for what [`apply`](Self::apply) will read and write of an area besides the tile, so that it is in the cache by then: a
+    /// hint. `operands` are those `apply` will be given.
+    fn fetch(&self, _batch: usize, _row0: usize, _rows: usize, _col0: usize, _cols: usize, _operands: &[*mut u8]) {}
 }

@@ -111,24 +111,11 @@ impl Finish {
     pub unsafe fn area(&self, area: Area, tile: *const f32, ld: usize, operands: &[*mut u8], scratch: *mut u8) {
         let Area { batch, row0, rows, col0, cols } = area;
         if let Some(epilogue) = &self.epilogue {
-            let logical = &self.out.logical;
-            let (batch, col0) = match logical.cols_of_batch {
-                Some(width) => (0, batch * width + col0),
-                None => (batch, col0),
-            };
-            let apply = |row0: usize, rows: usize, tile: *const f32| {
+            return self.each_logical(area, |batch, row0, rows, col0, done| {
+                let tile = tile.wrapping_add(done * ld);
                 // SAFETY: as the caller vouches.
                 unsafe { epilogue.apply(batch, row0, rows, col0, cols, tile, ld, operands, scratch) }
-            };
-            match &logical.row {
-                None => apply(row0, rows, tile),
-                Some((first, map)) => {
-                    for r in 0..rows {
-                        apply((*first as isize + map.offset(row0 + r)) as usize, 1, tile.wrapping_add(r * ld));
-                    }
-                }
-            }
-            return;
+            });
         }
         let out = self.output(batch, operands);
         if let (Some(1), Some(col)) = (self.out.row.uniform(), self.out.col.uniform())
@@ -143,6 +130,30 @@ impl Finish {
             let to = out.wrapping_offset(self.out.row.offset(row0 + r));
             // SAFETY: row r of the area, in the tile and in the output.
             unsafe { self.store_row(from, to, col0, cols) };
+        }
+    }
+
+    /// Asks for what the epilogue will need of an area, so that it is in the cache when the sums are finished.
+    pub fn fetch(&self, area: Area, operands: &[*mut u8]) {
+        if let Some(epilogue) = &self.epilogue {
+            self.each_logical(area, |batch, row0, rows, col0, _| epilogue.fetch(batch, row0, rows, col0, area.cols, operands));
+        }
+    }
+
+    /// Calls `each(batch, first row, rows, first column, rows done)` with the epilogue's coordinates of the parts of an area.
+    fn each_logical(&self, area: Area, mut each: impl FnMut(usize, usize, usize, usize, usize)) {
+        let logical = &self.out.logical;
+        let (batch, col0) = match logical.cols_of_batch {
+            Some(width) => (0, area.batch * width + area.col0),
+            None => (area.batch, area.col0),
+        };
+        match &logical.row {
+            None => each(batch, area.row0, area.rows, col0, 0),
+            Some((first, map)) => {
+                for r in 0..area.rows {
+                    each(batch, (*first as isize + map.offset(area.row0 + r)) as usize, 1, col0, r);
+                }
+            }
         }
     }
 

@@ -47,4 +47,8 @@ impl Epilogue for Transposed {
             }
         }
     }
+
+    fn fetch(&self, batch: usize, row0: usize, rows: usize, col0: usize, cols: usize, operands: &[*mut u8]) {
+        self.inner.fetch(batch, col0, cols, row0, rows, operands);
+    }
 }

@@ -83,12 +83,41 @@ impl Walk {
 /// Rows shorter than this are copied element by element: a call of `memcpy` costs more.
 const SHORT: usize = 16;
 
+/// Calls `row(offset, length, stride)` for every innermost row of a box, in row-major order.
+#[inline(always)]
+fn rows(shape: &[usize], strides: &[isize], mut row: impl FnMut(isize, usize, isize)) {
+    if let Some(([count, length], [apart, stride])) = plane(shape, strides) {
+        (0..count as isize).for_each(|i| row(i * apart, length, stride));
+        return;
+    }
+    let walk = Walk::new(shape, strides);
+    let (length, stride) = walk.inner();
+    walk.rows(|offset| row(offset, length, stride));
+}
+
+/// Extents and strides of a box of at most two dimensions, those of size 1 left out and adjacent ones merged: most boxes are that
+/// simple.
+#[inline(always)]
+fn plane(shape: &[usize], strides: &[isize]) -> Option<([usize; 2], [isize; 2])> {
+    let (mut extents, mut steps, mut used) = ([1usize; 2], [0isize; 2], 0);
+    for (&size, &stride) in shape.iter().zip(strides).rev().filter(|d| *d.0 != 1) {
+        if used > 0 && stride == steps[used - 1].wrapping_mul(extents[used - 1] as isize) {
+            extents[used - 1] *= size;
+        } else if used < 2 {
+            (extents[used], steps[used]) = (size, stride);
+            used += 1;
+        } else {
+            return None;
+        }
+    }
+    Some(([extents[1], extents[0]], [steps[1], steps[0]]))
+}
+
 /// # Safety
 /// Every element of the box around `src` is readable, and `dst` holds as many.
-unsafe fn gather_as<T: Copy>(dst: *mut T, src: *const T, walk: &Walk) {
-    let (n, stride) = walk.inner();
+unsafe fn gather_as<T: Copy>(dst: *mut T, src: *const T, shape: &[usize], strides: &[isize]) {
     let mut d = dst;
-    walk.rows(|offset| {
+    rows(shape, strides, |offset, n, stride| {
         // SAFETY: `offset` and the inner steps stay in the box; `d` advances by the row's length each time.
         unsafe {
             let s = src.offset(offset);
@@ -108,10 +137,9 @@ unsafe fn gather_as<T: Copy>(dst: *mut T, src: *const T, walk: &Walk) {
 
 /// # Safety
 /// Every element of the box around `dst` is writable, and `src` holds as many.
-unsafe fn scatter_as<T: Copy>(dst: *mut T, src: *const T, walk: &Walk) {
-    let (n, stride) = walk.inner();
+unsafe fn scatter_as<T: Copy>(dst: *mut T, src: *const T, shape: &[usize], strides: &[isize]) {
     let mut s = src;
-    walk.rows(|offset| {
+    rows(shape, strides, |offset, n, stride| {
         // SAFETY: `offset` and the inner steps stay in the box; `s` advances by the row's length each time.
         unsafe {
             let d = dst.offset(offset);
@@ -131,14 +159,14 @@ unsafe fn scatter_as<T: Copy>(dst: *mut T, src: *const T, walk: &Walk) {
 ///
 /// # Safety
 /// Every element of the box around `src` is readable and aligned, `dst` holds as many elements and is no part of the box.
-pub(crate) unsafe fn gather(size: usize, dst: *mut u8, src: *const u8, walk: &Walk) {
+pub(crate) unsafe fn gather(size: usize, dst: *mut u8, src: *const u8, shape: &[usize], strides: &[isize]) {
     // SAFETY: the caller's promise, element type by size.
     unsafe {
         match size {
-            1 => gather_as(dst, src, walk),
-            2 => gather_as(dst.cast::<u16>(), src.cast(), walk),
-            4 => gather_as(dst.cast::<u32>(), src.cast(), walk),
-            _ => gather_as(dst.cast::<u64>(), src.cast(), walk),
+            1 => gather_as(dst, src, shape, strides),
+            2 => gather_as(dst.cast::<u16>(), src.cast(), shape, strides),
+            4 => gather_as(dst.cast::<u32>(), src.cast(), shape, strides),
+            _ => gather_as(dst.cast::<u64>(), src.cast(), shape, strides),
         }
     }
 }
@@ -147,14 +175,14 @@ pub(crate) unsafe fn gather(size: usize, dst: *mut u8, src: *const u8, walk: &Wa
 ///
 /// # Safety
 /// Every element of the box around `dst` is writable and aligned, `src` holds as many elements and is no part of the box.
-pub(crate) unsafe fn scatter(size: usize, dst: *mut u8, src: *const u8, walk: &Walk) {
+pub(crate) unsafe fn scatter(size: usize, dst: *mut u8, src: *const u8, shape: &[usize], strides: &[isize]) {
     // SAFETY: the caller's promise, element type by size.
     unsafe {
         match size {
-            1 => scatter_as(dst, src, walk),
-            2 => scatter_as(dst.cast::<u16>(), src.cast(), walk),
-            4 => scatter_as(dst.cast::<u32>(), src.cast(), walk),
-            _ => scatter_as(dst.cast::<u64>(), src.cast(), walk),
+            1 => scatter_as(dst, src, shape, strides),
+            2 => scatter_as(dst.cast::<u16>(), src.cast(), shape, strides),
+            4 => scatter_as(dst.cast::<u32>(), src.cast(), shape, strides),
+            _ => scatter_as(dst.cast::<u64>(), src.cast(), shape, strides),
         }
     }
 }

@@ -1,6 +1,7 @@
 use super::machine::{Machine, Region};
-use super::program::{Reg, TileError, TileProgram};
+use super::program::{Definition, Reg, TileError, TileProgram};
 use crate::Isa;
+use crate::ahead::{LINE, prefetch};
 use crate::gemm::Epilogue;
 
 /// The dimension of a program that numbers rows.
@@ -13,6 +14,36 @@ const ROWS: usize = 1;
 pub struct TileEpilogue {
     machine: Machine,
     given: Option<Reg>,
+    streams: Vec<Stream>,
+}
+
+/// An operand whose rows a program reads or writes from one end to the other.
+struct Stream {
+    operand: usize,
+    /// Offset and strides of batch and row, in bytes.
+    offset: isize,
+    batch: isize,
+    row: isize,
+    /// Bytes of an element.
+    size: usize,
+}
+
+impl Stream {
+    /// Those of a program but for what all rows share.
+    fn all(program: &TileProgram) -> Vec<Stream> {
+        let loads = program.values.iter().filter_map(|value| match &value.definition {
+            Definition::Load { operand, strides, offset } => Some((*operand, strides, *offset, value.dtype.size())),
+            _ => None,
+        });
+        let size = |reg: Reg| program.values[usize::from(reg.0)].dtype.size();
+        let stores = program.stores.iter().map(|s| (s.operand, &s.strides, s.offset, size(s.reg)));
+        let stream = |(operand, strides, offset, size): (usize, &Vec<isize>, isize, usize)| {
+            let bytes = size as isize;
+            let stream = Stream { operand, offset: offset * bytes, batch: strides[0] * bytes, row: strides[ROWS] * bytes, size };
+            (strides[2] == 1 && strides[ROWS] != 0).then_some(stream)
+        };
+        loads.chain(stores).filter_map(stream).collect()
+    }
 }
 
 impl TileEpilogue {
@@ -23,7 +54,8 @@ impl TileEpilogue {
         }
         let given = program.given_register();
         // The parts of a tile that follow each other have other rows: what depends on columns alone is computed once.
-        Ok(TileEpilogue { machine: Machine::new(program, isa, |d| d == ROWS, &[])?, given })
+        let machine = Machine::new(program, isa, |d| d == ROWS, &[])?;
+        Ok(TileEpilogue { machine, given, streams: Stream::all(program) })
     }
 
     /// Hands a part of the result tile to the program: in place if it is contiguous.
@@ -79,6 +111,17 @@ impl Epilogue for TileEpilogue {
                     self.give(part, ld, shape, scratch);
                     self.machine.run(Region { origin: &origin, shape: &shape, full: &full, first: row == 0 }, operands, scratch);
                 }
+            }
+        }
+    }
+
+    fn fetch(&self, batch: usize, row0: usize, rows: usize, col0: usize, cols: usize, operands: &[*mut u8]) {
+        for stream in &self.streams {
+            let first = operands[stream.operand].wrapping_offset(stream.offset + batch as isize * stream.batch);
+            let first = first.wrapping_add(col0 * stream.size);
+            for row in row0..row0 + rows {
+                let at = first.wrapping_offset(row as isize * stream.row);
+                (0..cols * stream.size).step_by(LINE).for_each(|byte| prefetch(at.wrapping_add(byte)));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! A program compiled for one instruction set, run box by box.
 
 use super::access::{self, Walk};
-use super::ahead::{self, Ahead};
 use super::join::join;
 use super::ops::{self, OpFn};
 use super::program::{Definition, MAX_RANK, OpCode, Reg, TileError, TileProgram};
 use super::registers;
+use crate::ahead::{self, Ahead};
 use crate::{DType, Isa};
 
 /// The most operands of an operation.
@@ -174,8 +174,7 @@ impl Machine {
             for (i, store) in self.stores.iter().enumerate() {
                 if direct >> i & 1 == 0 {
                     let target = store.address(&region, operands);
-                    let walk = Walk::new(region.shape, &store.strides);
-                    access::scatter(store.size, target, *table.add(usize::from(store.value)), &walk);
+                    access::scatter(store.size, target, *table.add(usize::from(store.value)), region.shape, &store.strides);
                 }
             }
         }
@@ -230,7 +229,7 @@ impl Machine {
                         *entry = source;
                         ahead.follow(source, n * size);
                     } else {
-                        access::gather(*size, buffer, source, &Walk::new(shape, strides));
+                        access::gather(*size, buffer, source, shape, strides);
                         *entry = buffer;
                     }
                 }

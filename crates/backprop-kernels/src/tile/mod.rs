@@ -10,7 +10,6 @@
 //! on the processor's rounding or flushing mode, and only a denormal operand itself can cost extra cycles.
 
 mod access;
-mod ahead;
 mod collapse;
 mod epilogue;
 mod fused;

@@ -1,16 +1,16 @@
 //! Fetching the next box's operands while this box is computed.
 //!
-//! A box is a page or less of each operand, where hardware prefetchers start anew; without help every box would first wait for
-//! memory and then compute. What is asked for follows the box in memory, which is where most programs go next; a wrong guess
-//! costs a cache line.
+//! A box is a page or less of each operand, or a block of a convolution, where hardware prefetchers start anew; without help
+//! every box would first wait for memory and then compute. What is asked for follows the box in memory, which is where most
+//! programs go next; a wrong guess costs a cache line.
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 /// The most operands that are fetched ahead.
 const STREAMS: usize = 8;
 
 /// Lines still to ask for, a few after each operation, so that requests never pile up.
-pub(super) struct Ahead {
+pub(crate) struct Ahead {
     streams: [(*const u8, usize); STREAMS],
     count: usize,
     /// Lines per operation.
@@ -19,13 +19,13 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Nothing to fetch yet; `share` lines after each operation.
-    pub(super) fn new(share: usize) -> Ahead {
+    pub(crate) fn new(share: usize) -> Ahead {
         Ahead { streams: [(std::ptr::null(), 0); STREAMS], count: 0, share }
     }
 
     /// Asks for the `bytes` that follow the `bytes` at an address.
     #[inline]
-    pub(super) fn follow(&mut self, address: *const u8, bytes: usize) {
+    pub(crate) fn follow(&mut self, address: *const u8, bytes: usize) {
         if self.count < STREAMS {
             self.streams[self.count] = (address.wrapping_add(bytes), bytes.div_ceil(LINE));
             self.count += 1;
@@ -34,7 +34,7 @@ impl Ahead {
 
     /// Called after each operation.
     #[inline]
-    pub(super) fn fetch(&mut self) {
+    pub(crate) fn fetch(&mut self) {
         let mut left = self.share;
         while left > 0 && self.count > 0 {
             let (address, lines) = &mut self.streams[self.count - 1];
@@ -52,9 +52,9 @@ impl Ahead {
     }
 }
 
-/// A hint that never faults, whatever the address.
-#[inline]
-fn prefetch(address: *const u8) {
+/// Asks for a cache line that will be read: a hint that never faults, whatever the address.
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has the instruction, and it reads nothing.
     unsafe {
@@ -66,6 +66,6 @@ fn prefetch(address: *const u8) {
 }
 
 /// Lines to ask for after each of so many operations, so that `bytes` are asked for in a box.
-pub(super) fn share(bytes: usize, operations: usize) -> usize {
+pub(crate) fn share(bytes: usize, operations: usize) -> usize {
     bytes.div_ceil(LINE * operations.max(1))
 }
