@@ -10,12 +10,50 @@ use crate::Isa;
 /// Numbers that a patch and a window become.
 pub(super) const PLANES: usize = 16;
 
-/// `(patch, to, plane, channels)`: the rows of a patch, row-major, as the same channels of planes so far apart.
-type InputFn = unsafe fn(&[*const f32; PLANES], *mut f32, usize, Range<usize>);
+/// Patches side by side, two columns apart, whose numbers become rows of planes.
+pub(super) struct Patches {
+    pub count: usize,
+    /// The four rows of the input from the first column of the first patch on, and the distance of columns in each.
+    pub rows: [*const f32; 4],
+    pub steps: [isize; 4],
+    /// The columns that exist; others are zeros.
+    pub columns: Range<usize>,
+    pub to: *mut f32,
+    /// Distance of the planes, and of the rows of patches in them.
+    pub plane: usize,
+    pub step: usize,
+}
+
+impl Patches {
+    /// The channel of a column in a row.
+    #[inline(always)]
+    pub fn element(&self, row: usize, column: usize, channel: usize) -> *const f32 {
+        self.rows[row].wrapping_offset(column as isize * self.steps[row]).wrapping_add(channel)
+    }
+}
+
+/// Rows of planes that become outputs side by side.
+pub(super) struct Outputs {
+    pub count: usize,
+    pub from: *const f32,
+    /// Distance of the planes, and of the rows of patches in them.
+    pub plane: usize,
+    pub step: usize,
+    pub to: *mut f32,
+    /// Distance of the columns of the output, and of its rows.
+    pub col: isize,
+    pub row: isize,
+    /// Columns that exist, and rows: one or two.
+    pub cols: usize,
+    pub rows: usize,
+}
+
+/// The same channels of all patches.
+type InputFn = unsafe fn(&Patches, Range<usize>);
 /// `(window, to, plane, features)`: the rows of a window, row-major, likewise.
 type WeightsFn = unsafe fn(&[*const f32; 9], *mut f32, usize, Range<usize>);
-/// `(planes, plane, to, features)`: 2 × 2 rows of outputs, row-major; those that are null do not exist.
-type OutputFn = unsafe fn(*const f32, usize, &[*mut f32; 4], Range<usize>);
+/// The same features of all outputs.
+type OutputFn = unsafe fn(&Outputs, Range<usize>);
 
 /// The transforms of one instruction set; they take whole vectors.
 pub(super) struct Transforms {
@@ -44,13 +82,13 @@ impl Transforms {
     }
 
     /// # Safety
-    /// Every row of the patch is valid for `channels` elements, and so is every plane; the processor has the instructions.
-    pub unsafe fn input(&self, patch: &[*const f32; PLANES], to: *mut f32, plane: usize, channels: usize) {
+    /// Every column that exists is valid for `channels` elements, and so is every plane; the processor has the instructions.
+    pub unsafe fn input(&self, patches: &Patches, channels: usize) {
         let [whole, rest] = self.parts(channels);
         // SAFETY: as the caller vouches.
         unsafe {
-            (self.input)(patch, to, plane, whole);
-            (SINGLE.input)(patch, to, plane, rest);
+            (self.input)(patches, whole);
+            (SINGLE.input)(patches, rest);
         }
     }
 
@@ -66,13 +104,13 @@ impl Transforms {
     }
 
     /// # Safety
-    /// Every plane is valid for `features` elements, and so is every row that is not null; the processor has the instructions.
-    pub unsafe fn output(&self, planes: *const f32, plane: usize, to: &[*mut f32; 4], features: usize) {
+    /// Every plane and every output that exists is valid for `features` elements; the processor has the instructions.
+    pub unsafe fn output(&self, outputs: &Outputs, features: usize) {
         let [whole, rest] = self.parts(features);
         // SAFETY: as the caller vouches.
         unsafe {
-            (self.output)(planes, plane, to, whole);
-            (SINGLE.output)(planes, plane, to, rest);
+            (self.output)(outputs, whole);
+            (SINGLE.output)(outputs, rest);
         }
     }
 }
@@ -82,32 +120,44 @@ static SINGLE: Transforms = Transforms { lanes: 1, input: input_single, weights:
 /// Declares the transforms of one vector type.
 macro_rules! transforms {
     (
-        $(#[$features:meta])? $input:ident $weights:ident $output:ident $width:literal,
+        $(#[$features:meta])? $input:ident $weights:ident $output:ident $width:literal $zero:expr,
         $load:ident $store:ident $add:ident $sub:ident $half:ident
     ) => {
         /// # Safety
         /// As [`Transforms::input`](super::transforms::Transforms::input), for whole vectors.
         $(#[$features])?
-        unsafe fn $input(patch: &[*const f32; 16], to: *mut f32, plane: usize, channels: std::ops::Range<usize>) {
+        unsafe fn $input(p: &Patches, channels: std::ops::Range<usize>) {
             for c in channels.step_by($width) {
-                // SAFETY: as the caller vouches.
-                unsafe {
-                    let mut t = [[$load!(patch[0].add(c)); 4]; 4];
-                    for j in 0..4 {
-                        let (a, b) = ($load!(patch[j].add(c)), $load!(patch[4 + j].add(c)));
-                        let (d, e) = ($load!(patch[8 + j].add(c)), $load!(patch[12 + j].add(c)));
-                        t[0][j] = $sub!(a, d);
-                        t[1][j] = $add!(b, d);
-                        t[2][j] = $sub!(d, b);
-                        t[3][j] = $sub!(b, e);
+                let mut before = [[$zero; 4]; 2];
+                // Neighbours share two columns.
+                for pair in 0..=p.count {
+                    let mut columns = [[$zero; 4]; 2];
+                    for (k, column) in columns.iter_mut().enumerate() {
+                        let at = 2 * pair + k;
+                        if p.columns.contains(&at) {
+                            // SAFETY: as the caller vouches.
+                            unsafe {
+                                let (a, b) = ($load!(p.element(0, at, c)), $load!(p.element(1, at, c)));
+                                let (d, e) = ($load!(p.element(2, at, c)), $load!(p.element(3, at, c)));
+                                *column = [$sub!(a, d), $add!(b, d), $sub!(d, b), $sub!(b, e)];
+                            }
+                        }
                     }
-                    for (i, [a, b, d, e]) in t.into_iter().enumerate() {
-                        let to = to.add(4 * i * plane + c);
-                        $store!(to, $sub!(a, d));
-                        $store!(to.add(plane), $add!(b, d));
-                        $store!(to.add(2 * plane), $sub!(d, b));
-                        $store!(to.add(3 * plane), $sub!(b, e));
+                    if pair > 0 {
+                        let mut to = p.to.wrapping_add((pair - 1) * p.step + c);
+                        for i in 0..4 {
+                            let (a, b, d, e) = (before[0][i], before[1][i], columns[0][i], columns[1][i]);
+                            // SAFETY: as the caller vouches.
+                            unsafe {
+                                $store!(to, $sub!(a, d));
+                                $store!(to.add(p.plane), $add!(b, d));
+                                $store!(to.add(2 * p.plane), $sub!(d, b));
+                                $store!(to.add(3 * p.plane), $sub!(b, e));
+                            }
+                            to = to.wrapping_add(4 * p.plane);
+                        }
                     }
+                    before = columns;
                 }
             }
         }
@@ -142,25 +192,31 @@ macro_rules! transforms {
         /// # Safety
         /// As [`Transforms::output`](super::transforms::Transforms::output), for whole vectors.
         $(#[$features])?
-        unsafe fn $output(planes: *const f32, plane: usize, to: &[*mut f32; 4], features: std::ops::Range<usize>) {
+        unsafe fn $output(o: &Outputs, features: std::ops::Range<usize>) {
             for f in features.step_by($width) {
-                // SAFETY: as the caller vouches.
-                unsafe {
-                    let mut t = [[$load!(planes.add(f)); 4]; 2];
+                for number in 0..o.count {
+                    let from = o.from.wrapping_add(number * o.step + f);
+                    let mut rows = [[$zero; 4]; 2];
                     for j in 0..4 {
-                        let from = planes.add(j * plane + f);
-                        let (a, b) = ($load!(from), $load!(from.add(4 * plane)));
-                        let (d, e) = ($load!(from.add(8 * plane)), $load!(from.add(12 * plane)));
-                        t[0][j] = $add!($add!(a, b), d);
-                        t[1][j] = $sub!($sub!(b, d), e);
+                        // SAFETY: as the caller vouches.
+                        unsafe {
+                            let from = from.add(j * o.plane);
+                            let (a, b) = ($load!(from), $load!(from.add(4 * o.plane)));
+                            let (d, e) = ($load!(from.add(8 * o.plane)), $load!(from.add(12 * o.plane)));
+                            rows[0][j] = $add!($add!(a, b), d);
+                            rows[1][j] = $sub!($sub!(b, d), e);
+                        }
                     }
-                    for (to, [a, b, d, e]) in to.chunks_exact(2).zip(t) {
-                        if !to[0].is_null() {
-                            $store!(to[0].add(f), $add!($add!(a, b), d));
+                    let mut to = o.to.wrapping_offset(2 * number as isize * o.col).wrapping_add(f);
+                    for [a, b, d, e] in rows.into_iter().take(o.rows) {
+                        // SAFETY: as the caller vouches.
+                        unsafe {
+                            $store!(to, $add!($add!(a, b), d));
+                            if 2 * number + 1 < o.cols {
+                                $store!(to.offset(o.col), $sub!($sub!(b, d), e));
+                            }
                         }
-                        if !to[1].is_null() {
-                            $store!(to[1].add(f), $sub!($sub!(b, d), e));
-                        }
+                        to = to.wrapping_offset(o.row);
                     }
                 }
             }
@@ -194,4 +250,4 @@ macro_rules! half1 {
         0.5 * $x
     };
 }
-transforms! { input_single weights_single output_single 1, load1 store1 add1 sub1 half1 }
+transforms! { input_single weights_single output_single 1 0f32, load1 store1 add1 sub1 half1 }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use super::micro::Tiles;
 use super::patches::{InputDim, ZEROS};
 use super::spec::{ConvDim, ConvSpec, Phase};
-use super::transforms::{PLANES, Transforms};
+use super::transforms::{Outputs, PLANES, Patches, Transforms};
 use super::weights::Weights;
 use crate::Isa;
+use crate::ahead::{Ahead, prefetch_for_writing, share};
 use crate::gemm::driver::Memory;
 use crate::gemm::finish::{Area, Finish, Output};
 use crate::gemm::micro::{Micro, Tile};
@@ -26,7 +27,7 @@ const MAX_CHANNELS: usize = 1024;
 /// Fewest patches: of few the weights take longer than they.
 const MIN_PATCHES: usize = 256;
 /// Patches of a unit at most, and their elements in a plane.
-const UNIT: usize = 42;
+const UNIT: usize = 28;
 const PLANE: usize = 8192;
 /// Channels up to which the planes of a register tile are finished before the next tile begins.
 const SHALLOW: usize = 128;
@@ -89,7 +90,7 @@ impl Winograd {
         let [a, b] = [0, 1].map(|d| spec.spatial.get(d).copied().unwrap_or(ConvDim::UNIT));
         let x = Extents { batch: 1, m: spec.positions(), n: spec.features, k: spec.channels };
         let patches = [a, b].map(|d| d.output.div_ceil(2));
-        let most = (PLANE / x.k).clamp(UNIT / 3, UNIT);
+        let most = (PLANE / x.k).clamp(UNIT / 2, UNIT);
         let cols = patches[1].div_ceil(patches[1].div_ceil(most));
         let lines = (most / cols).clamp(1, spec.batch * patches[0]);
         Winograd {
@@ -192,34 +193,83 @@ impl Winograd {
         }
     }
 
+    /// The parts of lines that some patches of a unit are: the number of the first one, its line and its place there, and their count.
+    fn segments(&self, unit: &Unit, first: usize, count: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+        let (start, cols, end) = (unit.line, unit.cols, first + count);
+        let from = unit.first;
+        (first / cols..end.div_ceil(cols)).map(move |line| {
+            let number = first.max(line * cols);
+            (number, start + line, from + number - line * cols, end.min((line + 1) * cols) - number)
+        })
+    }
+
     /// Transforms the patches of a unit.
     ///
     /// # Safety
     /// As [`Phased::run`]; `to` has room for the planes.
     unsafe fn read(&self, unit: &Unit, lhs: *const f32, to: *mut f32, gathered: *mut f32) {
-        let [outer, inner] = &self.input;
-        for number in 0..unit.lines * unit.cols {
-            let (line, at) = (unit.line + number / unit.cols, unit.first + number % unit.cols);
-            let batch = lhs.wrapping_offset((line / self.patches[0]) as isize * self.lhs_batch);
-            let (y, x) = (outer.origin + 2 * (line % self.patches[0]) as isize, inner.origin + 2 * at as isize);
-            let start = batch.wrapping_offset(y * outer.stride + x * inner.stride);
-            for channel in (0..self.x.k).step_by(KC) {
-                let count = (self.x.k - channel).min(KC);
-                let start = start.wrapping_offset(channel as isize * self.lhs_channel);
-                let mut patch: [*const f32; PLANES] = std::array::from_fn(|i| {
-                    let (dy, dx) = ((i / 4) as isize, (i % 4) as isize);
-                    // A negative position is huge as an unsigned number.
-                    let inside = ((y + dy) as usize) < outer.extent && ((x + dx) as usize) < inner.extent;
-                    if inside { start.wrapping_offset(dy * outer.stride + dx * inner.stride) } else { ZEROS.as_ptr() }
-                });
-                // SAFETY: every address is that of a position of the input, or of zeros.
-                unsafe {
-                    if self.lhs_channel != 1 {
-                        patch = patch_of(patch, self.lhs_channel, count, gathered);
+        // Where channels are not adjacent, patches are gathered one by one.
+        let most = if self.lhs_channel == 1 { usize::MAX } else { 1 };
+        for (number, line, at, count) in self.segments(unit, 0, unit.lines * unit.cols) {
+            for done in (0..count).step_by(most) {
+                let count = (count - done).min(most);
+                for channel in (0..self.x.k).step_by(KC) {
+                    let channels = (self.x.k - channel).min(KC);
+                    let to = to.wrapping_add((number + done) * self.patch() + channel);
+                    let lhs = lhs.wrapping_offset(channel as isize * self.lhs_channel);
+                    let mut patches = self.line(line, at + done, count, lhs, to);
+                    // SAFETY: columns that exist lie in the input, or are zeros.
+                    unsafe {
+                        if self.lhs_channel != 1 {
+                            self.gather(&mut patches, channels, gathered);
+                        }
+                        self.transforms.input(&patches, channels);
                     }
-                    self.transforms.input(&patch, to.add(number * self.patch() + channel), self.plane(), count);
                 }
             }
+        }
+    }
+
+    /// The input of patches side by side.
+    fn line(&self, line: usize, at: usize, count: usize, lhs: *const f32, to: *mut f32) -> Patches {
+        let [outer, inner] = &self.input;
+        let batch = lhs.wrapping_offset((line / self.patches[0]) as isize * self.lhs_batch);
+        let (y, x) = (outer.origin + 2 * (line % self.patches[0]) as isize, inner.origin + 2 * at as isize);
+        // A negative position is huge as an unsigned number.
+        let exists = |row: usize| ((y + row as isize) as usize) < outer.extent;
+        let row = |row: usize| batch.wrapping_offset((y + row as isize) * outer.stride + x * inner.stride);
+        let columns = (-x).max(0) as usize..(inner.extent as isize - x).max(0) as usize;
+        Patches {
+            count,
+            rows: std::array::from_fn(|i| if exists(i) { row(i) } else { ZEROS.as_ptr() }),
+            steps: std::array::from_fn(|i| if exists(i) { inner.stride } else { 0 }),
+            columns,
+            to,
+            plane: self.plane(),
+            step: self.patch(),
+        }
+    }
+
+    /// Lays the channels of a single patch side by side.
+    ///
+    /// # Safety
+    /// The columns that exist are valid for so many channels, `to` for a patch.
+    unsafe fn gather(&self, patch: &mut Patches, channels: usize, to: *mut f32) {
+        for row in 0..4 {
+            let to = to.wrapping_add(4 * row * KC);
+            if patch.steps[row] == 0 && patch.rows[row] == ZEROS.as_ptr() {
+                continue;
+            }
+            for column in patch.columns.start..patch.columns.end.min(4) {
+                for channel in 0..channels {
+                    // SAFETY: as the caller vouches.
+                    unsafe {
+                        let from = patch.element(row, column, 0).offset(channel as isize * self.lhs_channel);
+                        *to.add(column * KC + channel) = *from;
+                    }
+                }
+            }
+            (patch.rows[row], patch.steps[row]) = (to, KC as isize);
         }
     }
 
@@ -227,10 +277,21 @@ impl Winograd {
     ///
     /// # Safety
     /// As [`Phased::run`]; `a` is the group's first patch, `c` has room for the group.
-    unsafe fn multiply(&self, a: *const f32, patches: usize, (b, cols, width): (*const f32, usize, usize), c: *mut f32) {
+    unsafe fn multiply(
+        &self,
+        a: *const f32,
+        patches: usize,
+        (b, cols, width): (*const f32, usize, usize),
+        c: *mut f32,
+        ahead: &mut Ahead,
+    ) {
         for plane in 0..PLANES {
             for (row, rows) in Tiles::bands(patches, self.micro.rows) {
                 let tile = self.micro.tile(false, width / self.micro.lanes, rows);
+                let to = c.wrapping_add((plane * patches + row) * width);
+                for line in (0..rows * width).step_by(16) {
+                    prefetch_for_writing(to.wrapping_add(line));
+                }
                 for channel in (0..self.x.k).step_by(KC) {
                     let sums = Tile {
                         k: (self.x.k - channel).min(KC),
@@ -240,27 +301,45 @@ impl Winograd {
                         b: b.wrapping_add((plane * self.x.k + channel) * width),
                         b_step: width as isize,
                         cols,
-                        c: c.wrapping_add((plane * patches + row) * width),
+                        c: to,
                         c_row: width as isize,
                         add: channel > 0,
                     };
                     // SAFETY: the tile lies within the group and the panel.
                     unsafe { tile(&sums) };
+                    ahead.fetch();
                 }
             }
         }
     }
 
-    /// The 2 × 2 rows of outputs of a patch, from a column on.
-    fn outputs(&self, unit: &Unit, number: usize, col: usize, target: Target) -> [*mut f32; 4] {
-        let (line, at) = (unit.line + number / unit.cols, unit.first + number % unit.cols);
-        let first = self.row(line, at) - self.row(unit.line, unit.first);
-        let (rows, cols) = (self.output[0] - 2 * (line % self.patches[0]), self.output[1] - 2 * at);
-        std::array::from_fn(|i| {
-            let (dy, dx) = (i / 2, i % 2);
-            let offset = (first + dy * target.line + dx) as isize * target.ld;
-            if dy < rows && dx < cols { target.to.wrapping_offset(offset).wrapping_add(col) } else { std::ptr::null_mut() }
-        })
+    /// The input that the next lines of patches are the first to meet, a part of it to be fetched after each register tile.
+    fn ahead(&self, unit: &Unit, lhs: *const f32) -> Ahead {
+        let [outer, inner] = &self.input;
+        let batch = lhs.wrapping_offset((unit.line / self.patches[0]) as isize * self.lhs_batch);
+        let y = outer.origin + 2 * (unit.line % self.patches[0] + unit.lines) as isize + 2;
+        let bytes = 4 * 2 * unit.lines * outer.stride.unsigned_abs() * unit.cols / self.patches[1];
+        let tiles = PLANES * self.x.n.div_ceil(self.tiles.cols()) * (unit.lines * unit.cols).div_ceil(self.micro.rows);
+        let mut ahead = Ahead::new(share(bytes, tiles * self.x.chunks()));
+        let start = batch.wrapping_offset(y * outer.stride + (inner.origin + 2 * unit.first as isize) * inner.stride);
+        ahead.follow(start.cast::<u8>().wrapping_sub(bytes), bytes);
+        ahead
+    }
+
+    /// Where the outputs of patches side by side go, from a column on.
+    fn outputs(&self, unit: &Unit, (line, at, count): (usize, usize, usize), col: usize, target: Target) -> Outputs {
+        let first = (self.row(line, at) - self.row(unit.line, unit.first)) as isize;
+        Outputs {
+            count,
+            from: std::ptr::null(),
+            plane: 0,
+            step: 0,
+            to: target.to.wrapping_offset(first * target.ld).wrapping_add(col),
+            col: target.ld,
+            row: target.line as isize * target.ld,
+            cols: self.output[1] - 2 * at,
+            rows: (self.output[0] - 2 * (line % self.patches[0])).min(2),
+        }
     }
 
     /// # Safety
@@ -273,17 +352,21 @@ impl Winograd {
         // SAFETY: the parts of the scratch have room for a unit.
         unsafe { self.read(unit, memory.operands[0].cast(), planes, gathered) };
         let target = self.target(unit, staged, memory);
+        let mut ahead = self.ahead(unit, memory.operands[0].cast());
         for (col, count, width) in self.tiles.panels(self.x.n) {
             let b = memory.workspace.cast::<f32>().cast_const().wrapping_add(self.panel(col));
             let (all, group) = (unit.lines * unit.cols, self.group());
             for (first, patches) in Tiles::bands(all, group) {
                 // SAFETY: the group lies within the unit.
-                unsafe { self.multiply(planes.wrapping_add(first * self.patch()), patches, (b, count, width), products) };
-                for patch in 0..patches {
-                    let to = self.outputs(unit, first + patch, col, target);
-                    let from = products.wrapping_add(patch * width);
-                    // SAFETY: the planes of the products hold the patch; outputs that exist lie in the target.
-                    unsafe { self.transforms.output(from, patches * width, &to, count) };
+                unsafe {
+                    self.multiply(planes.wrapping_add(first * self.patch()), patches, (b, count, width), products, &mut ahead)
+                };
+                for (number, line, at, some) in self.segments(unit, first, patches) {
+                    let from = products.cast_const().wrapping_add((number - first) * width);
+                    let to = self.outputs(unit, (line, at, some), col, target);
+                    let outputs = Outputs { from, plane: patches * width, step: width, ..to };
+                    // SAFETY: the planes of the products hold the patches; outputs that exist lie in the target.
+                    unsafe { self.transforms.output(&outputs, count) };
                 }
             }
         }
@@ -327,24 +410,6 @@ impl Winograd {
             unsafe { self.finish.area(area, tile, self.x.n, memory.operands, scratch) };
         }
     }
-}
-
-/// A patch with its channels side by side; zeros stay where they are.
-///
-/// # Safety
-/// The addresses are valid for `count` channels `step` apart, `to` for the patch.
-unsafe fn patch_of(patch: [*const f32; PLANES], step: isize, count: usize, to: *mut f32) -> [*const f32; PLANES] {
-    std::array::from_fn(|i| {
-        if patch[i] == ZEROS.as_ptr() {
-            return patch[i];
-        }
-        let to = to.wrapping_add(i * KC);
-        for channel in 0..count {
-            // SAFETY: as the caller vouches.
-            unsafe { *to.add(channel) = *patch[i].offset(channel as isize * step) };
-        }
-        to.cast_const()
-    })
 }
 
 impl Phased for Winograd {

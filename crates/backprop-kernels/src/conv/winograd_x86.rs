@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::transforms::{Transforms, transforms};
+use super::transforms::{Outputs, Patches, Transforms, transforms};
 
 pub(super) static AVX512: Transforms =
     Transforms { lanes: 16, input: input_avx512, weights: weights_avx512, output: output_avx512 };
@@ -64,9 +64,9 @@ macro_rules! half8 {
 
 transforms! {
     #[target_feature(enable = "avx512f")]
-    input_avx512 weights_avx512 output_avx512 16, load16 store16 add16 sub16 half16
+    input_avx512 weights_avx512 output_avx512 16 _mm512_setzero_ps(), load16 store16 add16 sub16 half16
 }
 transforms! {
     #[target_feature(enable = "avx2")]
-    input_avx2 weights_avx2 output_avx2 8, load8 store8 add8 sub8 half8
+    input_avx2 weights_avx2 output_avx2 8 _mm256_setzero_ps(), load8 store8 add8 sub8 half8
 }

@@ -1,3 +1,4 @@
+use crate::ahead::prefetch;
 use crate::tile::MAX_RANK;
 
 /// A window sliding over a padded, dilated tensor: StableHLO's `reduce_window` attributes, one entry per dimension.
@@ -164,6 +165,16 @@ impl Geometry {
             count += 1;
         });
         &list[..count]
+    }
+
+    /// Asks for the rows that the next window along the outermost dimension has where one has these: `bytes` of each, `row` apart.
+    #[inline]
+    pub(super) fn fetch(&self, positions: &[usize], input: *const u8, row: usize, bytes: usize) {
+        let step = self.axes.first().map_or(0, |axis| axis.stride * axis.step);
+        for position in positions {
+            let next = input.wrapping_add((position + step) * row);
+            (0..bytes).step_by(64).for_each(|at| prefetch(next.wrapping_add(at)));
+        }
     }
 
     /// How far the outermost dimension goes from one window to the next, if no two windows share an element.

@@ -46,7 +46,9 @@ impl Kernel for ReduceWindow {
                 let input = operands[0].add(number / windows * positions * row).cast_const();
                 let output = operands[1].add(number * row);
                 (self.loops.clear)(output, channels);
-                for position in self.geometry.under(number % windows, list) {
+                let positions = self.geometry.under(number % windows, list);
+                self.geometry.fetch(positions, input, row, row);
+                for position in positions {
                     (self.loops.columns)(output, input.add(position * row), channels);
                 }
             }

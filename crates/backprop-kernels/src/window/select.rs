@@ -138,6 +138,7 @@ impl Selection {
         (list, selected): (&'l mut [usize], *mut u32),
     ) -> Rows<'l> {
         let rows = Rows { positions: self.geometry.under(window, list), row: self.row(), channels };
+        self.geometry.fetch(rows.positions, input, rows.row, channels * self.size);
         // SAFETY: the positions lie in the input.
         unsafe { (self.loops.choose)(selected, input, rows) };
         rows
