@@ -121,10 +121,11 @@ impl Machine {
             .collect();
         let steps = allocation.order.iter().map(|&v| step(program, v, isa, &invariant, &uniform)).collect::<Option<Vec<Step>>>();
         let steps = steps.ok_or(TileError::NoResult)?;
+        let stores = stores(program, &invariant);
         Ok(Machine {
-            share: lines_per_operation(&steps, tile),
+            share: lines_per_operation(&steps, &stores, tile),
             steps,
-            stores: stores(program, &invariant),
+            stores,
             buffers: allocation.buffer.iter().map(|b| b.map_or(table, |b| starts[b])).collect(),
             loaded: loaded(program),
             scratch: table + allocation.bytes(tile),
@@ -162,8 +163,8 @@ impl Machine {
         // SAFETY: the caller's promise; every address comes from the operands' box or the scratch's layout.
         unsafe {
             let table = scratch.cast::<*const u8>();
-            let direct = self.aim_stores(&region, operands, scratch);
             let mut ahead = Ahead::new(self.share);
+            let direct = self.aim_stores(&region, n, operands, scratch, &mut ahead);
             for step in &self.steps {
                 if !step.invariant {
                     self.perform(step, region.shape, n, region.origin, operands, scratch, direct, &mut ahead);
@@ -185,7 +186,7 @@ impl Machine {
     ///
     /// # Safety
     /// As [`run`](Self::run).
-    unsafe fn aim_stores(&self, region: &Region<'_>, operands: &[*mut u8], scratch: *mut u8) -> u64 {
+    unsafe fn aim_stores(&self, region: &Region<'_>, n: usize, operands: &[*mut u8], scratch: *mut u8, ahead: &mut Ahead) -> u64 {
         let mut direct = 0;
         for (i, store) in self.stores.iter().enumerate() {
             let base = operands[store.operand];
@@ -195,6 +196,7 @@ impl Machine {
                 unsafe {
                     let target = store.address(region, operands);
                     *scratch.cast::<*const u8>().add(usize::from(store.value)) = target;
+                    ahead.follow(target, n * store.size);
                 }
                 direct |= 1 << i;
             }
@@ -292,14 +294,15 @@ fn invariants(program: &TileProgram, moving: impl Fn(usize) -> bool) -> Vec<bool
 }
 
 /// How many lines to ask for after each operation so that the next box is there in time.
-fn lines_per_operation(steps: &[Step], tile: usize) -> usize {
+fn lines_per_operation(steps: &[Step], stores: &[StoreStep], tile: usize) -> usize {
     let moving = || steps.iter().filter(|step| !step.invariant);
     let sizes = moving().filter_map(|step| match step.action {
         Action::Load { size, in_place: true, .. } => Some(size),
         _ => None,
     });
     let operations = moving().filter(|step| matches!(step.action, Action::Apply { .. })).count();
-    ahead::share(sizes.sum::<usize>() * tile, operations)
+    let stored = stores.iter().filter(|store| store.direct).map(|store| store.size);
+    ahead::share(sizes.chain(stored).sum::<usize>() * tile, operations)
 }
 
 fn loaded(program: &TileProgram) -> Vec<usize> {
