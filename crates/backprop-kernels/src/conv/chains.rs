@@ -1,6 +1,9 @@
 //! The innermost loops of depthwise convolutions: vectors run over the groups.
 
+use std::ops::Range;
+
 use crate::Isa;
+use crate::ahead::{prefetch, prefetch_for_writing};
 
 /// An element of the window (or of the output, for weight gradients) at some positions.
 #[derive(Clone, Copy)]
@@ -27,20 +30,48 @@ pub(super) struct Spread<'a> {
     pub lanes: usize,
     /// Adds to the destination instead of overwriting it.
     pub add: bool,
+    /// From the output to that of a later line, which is fetched meanwhile; 0 for none.
+    pub ahead: isize,
 }
 
-/// Sums over positions for some taps; the chains go on from the sums so far.
-pub(super) struct Collect<'a> {
-    pub taps: &'a [Tap],
+/// Adjacent positions of a weight gradient.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    /// The input of tap (0, 0) at the first position; taps outside the input are not read.
     pub x: *const f32,
-    pub x_step: isize,
     pub y: *const f32,
-    /// Distance between positions in y.
+    /// Rows of taps that meet the input.
+    pub rows: (usize, usize),
+    /// Number of the first position, and how many there are.
+    pub first: usize,
+    pub count: usize,
+}
+
+/// Sums over positions for a rectangle of taps; the chains start at zero.
+pub(super) struct Collect<'a> {
+    pub lines: &'a [Line],
+    /// From the lines' inputs to those of the first column of taps.
+    pub shift: isize,
+    /// Distance between rows and between columns of taps in the input.
+    pub tap: [isize; 2],
+    /// Distance between positions in the input and in y.
+    pub x_step: isize,
     pub y_step: isize,
-    pub positions: usize,
-    pub sums: *mut f32,
+    /// The positions at which all columns of taps meet the input.
+    pub whole: Range<usize>,
+    /// Elsewhere: place of column 0 at position 0, steps between positions and between columns, and extent of the input.
+    pub place: [isize; 3],
+    pub input: usize,
+    /// Sums, and distance between those of rows and of columns of taps.
+    pub to: *mut f32,
+    pub to_tap: [isize; 2],
+    /// Adds to the destination instead of overwriting it.
+    pub add: bool,
     /// Groups.
-    pub lanes: usize,
+    pub lanes: Range<usize>,
+    /// What is fetched meanwhile for later lines, which would otherwise first wait for memory and then compute: from the input
+    /// of tap (0, 0) to what a position is the first to meet, and from its element of y to a later one.
+    pub ahead: (&'a [isize], isize),
 }
 
 type SpreadFn = unsafe fn(&Spread<'_>);
@@ -52,9 +83,14 @@ pub(super) struct Chains {
     pub pair: usize,
     /// `[positions − 1]`.
     pub spread: [&'static [SpreadFn]; 2],
-    /// `[taps − 1]`.
-    pub collect: [&'static [CollectFn]; 2],
+    /// Groups of a vector.
+    pub vector: usize,
+    /// `[3 · (rows − 1) + columns − 1]` of taps, for whole vectors (0), and for any number of groups (1).
+    pub collect: [&'static [CollectFn; 9]; 2],
 }
+
+/// Rows and columns of taps whose sums are formed at once.
+pub(super) const TAPS: usize = 3;
 
 impl Chains {
     pub fn of(isa: Isa) -> &'static Chains {
@@ -87,22 +123,17 @@ impl Chains {
         }
     }
 
-    /// Likewise for all taps.
+    /// Runs for so many rows and columns of taps: whole vectors first, then the rest of the groups.
     ///
     /// # Safety
     /// As [`spread`](Self::spread).
-    pub unsafe fn collect(&self, mut t: Collect<'_>) {
-        let whole = t.lanes / self.pair * self.pair;
-        let parts = [(0, whole), (whole, t.lanes - whole)];
-        let (x, y, sums, taps) = (t.x, t.y, t.sums, t.taps);
-        for (part, (first, lanes)) in parts.into_iter().enumerate().filter(|(_, part)| part.1 > 0) {
+    pub unsafe fn collect(&self, mut t: Collect<'_>, rows: usize, cols: usize) {
+        let lanes = t.lanes;
+        let whole = lanes.end / self.vector * self.vector;
+        for (part, lanes) in [0..whole, whole..lanes.end].into_iter().enumerate().filter(|(_, lanes)| !lanes.is_empty()) {
             t.lanes = lanes;
-            (t.x, t.y, t.sums) = (x.wrapping_add(first), y.wrapping_add(first), sums.wrapping_add(first));
-            for (at, count) in bands(taps.len(), self.collect[part].len()) {
-                t.taps = &taps[at..at + count];
-                // SAFETY: as the caller vouches.
-                unsafe { self.collect[part][count - 1](&t) };
-            }
+            // SAFETY: as the caller vouches.
+            unsafe { self.collect[part][TAPS * (rows - 1) + cols - 1](&t) };
         }
     }
 }
@@ -112,6 +143,31 @@ pub(super) fn bands(all: usize, most: usize) -> impl Iterator<Item = (usize, usi
     let bands = all.div_ceil(most);
     let (base, longer) = (all / bands.max(1), all % bands.max(1));
     (0..bands).map(move |i| (i * base + i.min(longer), base + usize::from(i < longer)))
+}
+
+/// One position of a weight gradient: multiplies with the rows and columns of taps that meet the input, and goes on.
+macro_rules! meet {
+    (
+        $acc:ident $x:ident $y:ident $count:ident $t:ident, |$r:ident| $row:expr, |$s:ident| $col:expr,
+        $load:ident $some_load:ident $madd:ident
+    ) => {{
+        $t.ahead.0.iter().for_each(|ahead| prefetch($x[0].wrapping_offset(*ahead)));
+        prefetch($y.wrapping_offset($t.ahead.1));
+        let gradient = if WHOLE { $load!($y) } else { $some_load!($y, $count) };
+        for ($r, (acc, x)) in $acc.iter_mut().zip(&mut $x).enumerate() {
+            if $row {
+                for ($s, acc) in acc.iter_mut().enumerate() {
+                    if $col {
+                        let x = x.wrapping_offset($s as isize * $t.tap[1]);
+                        let x = if WHOLE { $load!(x) } else { $some_load!(x, $count) };
+                        *acc = $madd!(x, gradient, *acc);
+                    }
+                }
+            }
+            *x = x.wrapping_offset($t.x_step);
+        }
+        $y = $y.wrapping_offset($t.y_step);
+    }};
 }
 
 /// Declares the loops for one vector type. With V = 2 vectors are whole; `$some_load` and `$some_store` touch `count` lanes.
@@ -127,6 +183,12 @@ macro_rules! chains {
             for lane in (0..t.lanes).step_by(V * $width) {
                 let count = t.lanes - lane;
                 let mut acc = [[$zero; V]; P];
+                if t.ahead != 0 {
+                    for p in 0..P as isize {
+                        let to = t.to.wrapping_offset(p * t.to_step + t.ahead).wrapping_add(lane);
+                        (0..V).for_each(|v| prefetch_for_writing(to.wrapping_add(v * $width)));
+                    }
+                }
                 for tap in t.taps {
                     let x = t.x.wrapping_offset(tap.x).wrapping_add(lane);
                     let w = t.w.wrapping_offset(tap.w).wrapping_add(lane);
@@ -162,46 +224,49 @@ macro_rules! chains {
         }
 
         /// # Safety
-        /// The addresses are valid for the positions, T taps and the groups; the processor has the instructions.
+        /// The addresses are valid for the positions, R rows and S columns of taps that meet the input, and the groups; the
+        /// processor has the instructions.
         $(#[$features])?
-        pub(super) unsafe fn $collect<const T: usize, const V: usize>(t: &Collect<'_>) {
-            for lane in (0..t.lanes).step_by(V * $width) {
-                let count = t.lanes - lane;
-                let mut acc = [[$zero; V]; T];
-                let mut from = [std::ptr::null::<f32>(); T];
-                for ((acc, from), tap) in acc.iter_mut().zip(&mut from).zip(t.taps) {
-                    *from = t.x.wrapping_offset(tap.x).wrapping_add(lane);
-                    let sums = t.sums.wrapping_offset(tap.w).wrapping_add(lane);
-                    for (v, acc) in acc.iter_mut().enumerate() {
+        pub(super) unsafe fn $collect<const R: usize, const S: usize, const WHOLE: bool>(t: &Collect<'_>) {
+            for lane in t.lanes.clone().step_by($width) {
+                let count = t.lanes.end - lane;
+                let mut acc = [[$zero; S]; R];
+                for line in t.lines {
+                    let end = line.first + line.count;
+                    let low = t.whole.start.clamp(line.first, end);
+                    let high = t.whole.end.clamp(low, end);
+                    let mut x: [*const f32; R] =
+                        std::array::from_fn(|r| line.x.wrapping_offset(t.shift + r as isize * t.tap[0]).wrapping_add(lane));
+                    let mut y = line.y.wrapping_add(lane);
+                    let rows = line.rows.0..line.rows.1;
+                    for (from, to, whole) in [(line.first, low, false), (low, high, true), (high, end, false)] {
+                        let mut place = t.place[0] + from as isize * t.place[1];
+                        let inside = |place: isize, s: usize| ((place + s as isize * t.place[2]) as usize) < t.input;
                         // SAFETY: as the caller vouches.
-                        *acc = unsafe { if V == 2 { $load!(sums.add(v * $width)) } else { $some_load!(sums, count) } };
-                    }
-                }
-                let (mut at, mut y) = (0, t.y.wrapping_add(lane));
-                for _ in 0..t.positions {
-                    // SAFETY: as the caller vouches.
-                    unsafe {
-                        let mut gradient = [$zero; V];
-                        for (v, gradient) in gradient.iter_mut().enumerate() {
-                            *gradient = if V == 2 { $load!(y.add(v * $width)) } else { $some_load!(y, count) };
-                        }
-                        for (acc, from) in acc.iter_mut().zip(from) {
-                            let x = from.wrapping_offset(at);
-                            for (v, acc) in acc.iter_mut().enumerate() {
-                                let x = if V == 2 { $load!(x.add(v * $width)) } else { $some_load!(x, count) };
-                                *acc = $madd!(x, gradient[v], *acc);
+                        unsafe {
+                            if whole && rows == (0..R) {
+                                for _ in from..to {
+                                    meet!(acc x y count t, |_r| true, |_s| true, $load $some_load $madd);
+                                }
+                            } else {
+                                for _ in from..to {
+                                    meet!(acc x y count t, |r| rows.contains(&r), |s| whole || inside(place, s), $load $some_load $madd);
+                                    place += t.place[1];
+                                }
                             }
                         }
                     }
-                    at += t.x_step;
-                    y = y.wrapping_offset(t.y_step);
                 }
-                for (acc, tap) in acc.into_iter().zip(t.taps) {
-                    let sums = t.sums.wrapping_offset(tap.w).wrapping_add(lane);
-                    for (v, acc) in acc.into_iter().enumerate() {
+                for (r, acc) in acc.into_iter().enumerate() {
+                    for (s, acc) in acc.into_iter().enumerate() {
+                        let to = t.to.wrapping_offset(r as isize * t.to_tap[0] + s as isize * t.to_tap[1]).wrapping_add(lane);
                         // SAFETY: as the caller vouches.
                         unsafe {
-                            if V == 2 { $store!(sums.add(v * $width), acc) } else { $some_store!(sums, acc, count) }
+                            if WHOLE {
+                                $store!(to, if t.add { $add!($load!(to), acc) } else { acc })
+                            } else {
+                                $some_store!(to, if t.add { $add!($some_load!(to, count), acc) } else { acc }, count)
+                            }
                         }
                     }
                 }
@@ -217,7 +282,19 @@ macro_rules! table {
     };
 }
 
-static PORTABLE: Chains = Chains { pair: 8, spread: table!(spread_portable; 1 2), collect: table!(collect_portable; 1 2 3) };
+/// The table of one `name::<rows, columns, whole>` function.
+macro_rules! table_of_taps {
+    ($name:ident; $($whole:literal)*) => {
+        [$(&[
+            $name::<1, 1, $whole>, $name::<1, 2, $whole>, $name::<1, 3, $whole>,
+            $name::<2, 1, $whole>, $name::<2, 2, $whole>, $name::<2, 3, $whole>,
+            $name::<3, 1, $whole>, $name::<3, 2, $whole>, $name::<3, 3, $whole>,
+        ]),*]
+    };
+}
+
+static PORTABLE: Chains =
+    Chains { pair: 8, spread: table!(spread_portable; 1 2), vector: 4, collect: table_of_taps!(collect_portable; true false) };
 
 macro_rules! load4 {
     ($from:expr) => {
@@ -267,12 +344,21 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::{Chains, Collect, Spread};
+    use crate::ahead::{prefetch, prefetch_for_writing};
 
-    /// Positions: 12 accumulators and two vectors of weights. Taps: up to 18 accumulators, or 12, and two vectors of gradients.
-    pub(super) static AVX512: Chains =
-        Chains { pair: 32, spread: table!(spread_avx512; 1 2 3 4 5 6), collect: table!(collect_avx512; 1 2 3 4 5 6 7 8 9) };
-    pub(super) static AVX2: Chains =
-        Chains { pair: 16, spread: table!(spread_avx2; 1 2 3 4 5 6), collect: table!(collect_avx2; 1 2 3 4 5 6) };
+    /// 12 accumulators and two vectors of weights.
+    pub(super) static AVX512: Chains = Chains {
+        pair: 32,
+        spread: table!(spread_avx512; 1 2 3 4 5 6),
+        vector: 16,
+        collect: table_of_taps!(collect_avx512; true false),
+    };
+    pub(super) static AVX2: Chains = Chains {
+        pair: 16,
+        spread: table!(spread_avx2; 1 2 3 4 5 6),
+        vector: 8,
+        collect: table_of_taps!(collect_avx2; true false),
+    };
 
     fn mask16(count: usize) -> __mmask16 {
         if count >= 16 { !0 } else { (1 << count) - 1 }

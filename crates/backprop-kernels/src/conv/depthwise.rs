@@ -17,6 +17,9 @@ const COLS: usize = 256;
 /// Multiply-adds of a task: 10 to 30 µs.
 const TASK: usize = 1 << 20;
 
+/// Positions that are computed while memory answers a request for the output.
+const AHEAD: usize = 64;
+
 /// A planned depthwise convolution.
 pub(super) struct Depthwise {
     /// Rows are positions, columns are groups.
@@ -31,8 +34,8 @@ pub(super) struct Depthwise {
     lines_per_task: usize,
 }
 
-/// The axes of the input: batches, then space. `taps_inside` says whether taps are the window's elements or the outputs.
-pub(super) fn axes(phase: &Phase, window_is_taps: bool) -> Vec<Axis> {
+/// The axes of the input: batches, then space.
+fn axes(phase: &Phase) -> Vec<Axis> {
     let spec = &phase.spec;
     let batch = Axis {
         input: spec.batch,
@@ -43,31 +46,24 @@ pub(super) fn axes(phase: &Phase, window_is_taps: bool) -> Vec<Axis> {
         position_step: 1,
         taps: 1,
         tap_step: 1,
-        other: spec.out_batch,
         weight: 0,
     };
-    let space = spec.spatial.iter().map(|d| {
-        let outputs = (d.output, d.stride as isize, d.out);
-        let window = (d.window, d.rhs_dilation as isize, d.rhs);
-        let (positions, taps) = if window_is_taps { (outputs, window) } else { (window, outputs) };
-        Axis {
-            input: d.input,
-            lhs: d.lhs,
-            dilation: d.lhs_dilation,
-            origin: -d.pad_low,
-            positions: positions.0,
-            position_step: positions.1,
-            taps: taps.0,
-            tap_step: taps.1,
-            other: positions.2,
-            weight: taps.2,
-        }
+    let space = spec.spatial.iter().map(|d| Axis {
+        input: d.input,
+        lhs: d.lhs,
+        dilation: d.lhs_dilation,
+        origin: -d.pad_low,
+        positions: d.output,
+        position_step: d.stride as isize,
+        taps: d.window,
+        tap_step: d.rhs_dilation as isize,
+        weight: d.rhs,
     });
-    if window_is_taps { std::iter::once(batch).chain(space).collect() } else { space.collect() }
+    std::iter::once(batch).chain(space).collect()
 }
 
 /// Makes the weights of axes those of taps that lie one after the other, `columns` elements each.
-pub(super) fn packed(axes: &mut [Axis], columns: usize) {
+fn packed(axes: &mut [Axis], columns: usize) {
     let mut stride = columns as isize;
     for axis in axes.iter_mut().rev() {
         axis.weight = stride;
@@ -84,7 +80,7 @@ impl Depthwise {
         if x.splits() > 1 {
             return None;
         }
-        let mut axes = axes(phase, true);
+        let mut axes = axes(phase);
         let offset = |mut tap: usize| {
             let mut offset = 0;
             for axis in axes.iter().rev() {
@@ -153,12 +149,16 @@ impl Depthwise {
             Some(row) => (self.finish.output(0, memory.operands).wrapping_offset(row0 as isize * row + col0 as isize), row),
             None => (memory.scratch.cast::<f32>(), cols as isize),
         };
+        let area = Area { batch: 0, row0, rows: inner.positions, col0, cols };
+        self.finish.fetch(area, memory.operands);
         let x = memory.operands[0].cast::<f32>().cast_const().wrapping_offset(line.lhs).wrapping_add(col0);
         let w = if self.packs() {
             memory.workspace.cast::<f32>().cast_const()
         } else {
             memory.operands[1].cast::<f32>().cast_const().wrapping_offset(self.rhs)
         };
+        let lines = AHEAD.div_ceil(inner.positions.max(1));
+        let next = self.finish.in_place().map_or(0, |row| row * (inner.positions * lines) as isize);
         for segment in &self.reach.segments {
             let mut taps = self.reach.taps(&line, segment);
             for chunk in 0..self.x.chunks() {
@@ -173,13 +173,13 @@ impl Depthwise {
                     to_step: segment.step as isize * to_step,
                     lanes: cols,
                     add: chunk > 0,
+                    ahead: next,
                 };
                 // SAFETY: every tap of the list meets the input at every position of the segment.
                 unsafe { self.chains.spread(spread, segment.count) };
             }
         }
         if self.finish.in_place().is_none() {
-            let area = Area { batch: 0, row0, rows: inner.positions, col0, cols };
             let scratch = memory.scratch.wrapping_add(self.tile_bytes());
             // SAFETY: the tile holds the finished line.
             unsafe { self.finish.area(area, to, cols, memory.operands, scratch) };

@@ -10,6 +10,7 @@ use super::micro::{Scattered, Target, Term, Tiles};
 use super::pad::Pad;
 use super::patches::MAX_RANK;
 use super::spec::Phase;
+use super::terms::{Dim, Runs, starts};
 use crate::Isa;
 use crate::gemm::driver::Memory;
 use crate::gemm::finish::{Area, Finish, Output};
@@ -28,33 +29,6 @@ const TASK: usize = 3 << 20;
 /// Tiles that pay for a copy of a panel, and columns of a row from which on a copy does not pay.
 const MANY_USES: usize = 9;
 const FAR_COLS: usize = 256;
-
-/// One spatial dimension: its terms (positions of the window) and its taps (positions of the output).
-#[derive(Clone, Copy)]
-struct Dim {
-    input: usize,
-    /// Position of term 0 of tap 0.
-    origin: isize,
-    terms: usize,
-    /// Positions of the input per term.
-    term_step: isize,
-    taps: usize,
-    tap_step: isize,
-    lhs: isize,
-    rhs: isize,
-}
-
-impl Dim {
-    /// The terms of a tap that meet the input.
-    fn valid(&self, tap: usize) -> Range<usize> {
-        let first = self.origin + tap as isize * self.tap_step;
-        let low = (-first).max(0) as usize;
-        let end = (self.input as isize - first).max(0) as usize;
-        let step = self.term_step as usize;
-        let end = end.div_ceil(step).min(self.terms);
-        low.div_ceil(step).min(end)..end
-    }
-}
 
 /// A planned convolution of that kind.
 pub(super) struct Gradient {
@@ -79,23 +53,14 @@ pub(super) struct Gradient {
     units_per_task: usize,
 }
 
-/// A run of terms along the innermost dimension.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    /// Its first term within the chunk and within the innermost dimension.
-    first: usize,
-    start: usize,
-    len: usize,
-    /// Offset of its first term in rhs.
-    rhs: isize,
-    /// Positions of the input for tap 0, in the outer dimensions.
-    outer: [isize; MAX_RANK],
-}
-
-/// The runs of one chunk.
-struct Runs {
-    all: [Run; KC],
-    count: usize,
+/// A block of the output and the chunks it sums.
+struct Unit {
+    batch: usize,
+    split: usize,
+    rows: Range<usize>,
+    col0: usize,
+    cols: usize,
+    chunks: Range<usize>,
 }
 
 impl Gradient {
@@ -122,16 +87,7 @@ impl Gradient {
         isa: Isa,
     ) -> Gradient {
         let (spec, groups, tiles) = (&phase.spec, phase.groups, Tiles::of(isa));
-        let mut dims: Vec<Dim> = Vec::from_iter(spec.spatial.iter().map(|d| Dim {
-            input: d.input,
-            origin: -d.pad_low,
-            terms: d.window,
-            term_step: d.rhs_dilation as isize,
-            taps: d.output,
-            tap_step: d.stride as isize,
-            lhs: d.lhs,
-            rhs: d.rhs,
-        }));
+        let mut dims = Dim::all(spec);
         let x = Extents { batch: groups.count, m: spec.positions(), n: groups.features, k: spec.terms() };
         let mut rows = spec.batch;
         if let (true, Some(inner)) = (merged, dims.last_mut()) {
@@ -190,36 +146,13 @@ impl Gradient {
         if self.finish.in_place().is_some() || self.x.splits() > 1 { 0 } else { round64(4 * self.band * self.taps * self.cols) }
     }
 
-    /// Finds the runs of a chunk.
-    fn runs(&self, chunk: usize, runs: &mut Runs) {
-        let (begin, end) = (chunk * KC, self.x.k.min((chunk + 1) * KC));
-        runs.count = 0;
-        let Some((inner, outer)) = self.dims.split_last() else { return };
-        let mut term = begin;
-        while term < end {
-            let start = term % inner.terms;
-            let len = (inner.terms - start).min(end - term);
-            let mut run = Run { first: term - begin, start, len, rhs: start as isize * inner.rhs, ..Run::default() };
-            let mut rest = term / inner.terms;
-            for (at, dim) in run.outer.iter_mut().zip(outer).rev() {
-                let index = (rest % dim.terms) as isize;
-                rest /= dim.terms;
-                *at = dim.origin + index * dim.term_step;
-                run.rhs += index * dim.rhs;
-            }
-            runs.all[runs.count] = run;
-            runs.count += 1;
-            term += len;
-        }
-    }
-
     /// Copies the columns of a chunk into panels.
     ///
     /// # Safety
     /// As [`Phased::run`]; `to` has room for the panels.
     unsafe fn pack(&self, runs: &Runs, area: Area, rhs: *const f32, to: *mut f32) {
         let step = self.dims.last().map_or(0, |d| d.rhs);
-        for run in &runs.all[..runs.count] {
+        for run in runs.all() {
             let from = rhs.wrapping_offset(run.rhs);
             for (col, count, width) in self.tiles.panels(area.cols) {
                 let to = to.wrapping_add(col * self.depth() + run.first * width);
@@ -247,7 +180,7 @@ impl Gradient {
         }
         let valid = inner.valid(at);
         let mut count = 0;
-        'runs: for run in &runs.all[..runs.count] {
+        'runs: for run in runs.all() {
             let mut offset = shift;
             for ((dim, at), tap) in outer.iter().zip(run.outer).zip(taps) {
                 // A negative position is huge as an unsigned number.
@@ -274,39 +207,68 @@ impl Gradient {
         count
     }
 
-    /// # Safety
-    /// As [`Phased::run`].
-    unsafe fn compute(&self, unit: usize, (runs, terms): (&mut Runs, &mut [Term; KC]), memory: Memory<'_>) {
+    /// The block of a unit and its part of the sum.
+    fn unit(&self, unit: usize) -> Unit {
         let (col_blocks, splits) = (self.x.n.div_ceil(self.cols), self.x.splits());
         let (band, rest) = (unit % self.bands(), unit / self.bands());
         let (col_block, rest) = (rest % col_blocks, rest / col_blocks);
         let (split, batch) = (rest % splits, rest / splits);
         let (row, col0) = (band * self.band, col_block * self.cols);
-        let height = (self.rows - row).min(self.band);
-        let cols = (self.x.n - col0).min(self.cols);
+        let chunks = split * self.x.chunks() / splits..(split + 1) * self.x.chunks() / splits;
+        Unit { batch, split, rows: row..self.rows.min(row + self.band), col0, cols: (self.x.n - col0).min(self.cols), chunks }
+    }
+
+    /// Where a block has its rows of tap 0 and its columns at the first term of a chunk, in lhs and rhs.
+    fn starts(&self, unit: &Unit, chunk: usize) -> (isize, isize) {
+        let batch = unit.batch as isize;
+        let (a, b) = starts(&self.dims, chunk);
+        (a + batch * self.lhs_group + unit.rows.start as isize, b + batch * self.rhs_group + unit.col0 as isize)
+    }
+
+    /// From the operands of a chunk to those that are read next.
+    fn ahead(&self, number: usize, unit: &Unit, chunk: usize) -> (isize, isize) {
+        let now = self.starts(unit, chunk);
+        let next = if chunk + 1 < unit.chunks.end {
+            self.starts(unit, chunk + 1)
+        } else if number + 1 < self.units() {
+            let next = self.unit(number + 1);
+            self.starts(&next, next.chunks.start)
+        } else {
+            now
+        };
+        (next.0 - now.0, next.1 - now.1)
+    }
+
+    /// # Safety
+    /// As [`Phased::run`].
+    unsafe fn compute(&self, number: usize, (runs, terms): (&mut Runs, &mut [Term; KC]), memory: Memory<'_>) {
+        let unit = self.unit(number);
+        let (row, height) = (unit.rows.start, unit.rows.len());
+        let (batch, col0, cols) = (unit.batch, unit.col0, unit.cols);
         let area = Area { batch, row0: row * self.taps, rows: height * self.taps, col0, cols };
-        let (to, ld) = self.destination(area, split, memory);
+        let (to, ld) = self.destination(area, unit.split, memory);
         let panels: *mut f32 = memory.scratch.cast();
         let lhs = if self.pad.is_some() { self.copy(memory.workspace) } else { memory.operands[0].cast() };
         let lhs = lhs.cast_const().wrapping_offset(batch as isize * self.lhs_group);
-        let chunks = self.x.chunks();
-        let first = split * chunks / splits;
         let rhs = memory.operands[1].cast::<f32>().cast_const();
         let rhs = rhs.wrapping_offset(self.rhs + batch as isize * self.rhs_group + col0 as isize);
-        for chunk in first..(split + 1) * chunks / splits {
-            self.runs(chunk, runs);
+        for chunk in unit.chunks.clone() {
+            runs.fill(&self.dims, self.x.k, chunk);
             if !self.direct {
                 // SAFETY: the scratch has room for the panels of a chunk.
                 unsafe { self.pack(runs, area, rhs, panels) };
             }
             let b = if self.direct { rhs } else { panels };
+            let ahead = self.ahead(number, &unit, chunk);
             for tap in 0..self.taps {
                 let to = to.wrapping_offset((tap * self.tap_step) as isize * ld);
+                let ahead = if tap == 0 { ahead } else { (0, 0) };
+                let add = chunk > unit.chunks.start;
                 // SAFETY: the rows of this tap lie within the area.
-                unsafe { self.multiply(runs, tap, row..row + height, cols, (lhs, b), (to, ld), chunk > first, terms) };
+                unsafe { self.multiply(runs, tap, row..row + height, cols, (lhs, b), (to, ld), add, ahead, terms) };
             }
         }
-        if splits == 1 && self.finish.in_place().is_none() {
+        if self.x.splits() == 1 && self.finish.in_place().is_none() {
             let scratch = memory.scratch.wrapping_add(self.panels_bytes() + self.tile_bytes());
             // SAFETY: the tile holds the finished area.
             unsafe { self.finish.area(area, to, ld as usize, memory.operands, scratch) };
@@ -327,6 +289,7 @@ impl Gradient {
         (lhs, b): (*const f32, *const f32),
         (to, ld): (*mut f32, isize),
         add: bool,
+        ahead: (isize, isize),
         terms: &mut [Term; KC],
     ) {
         let mut known = (0, 0);
@@ -339,7 +302,9 @@ impl Gradient {
             for (row, height) in Tiles::bands(rows.len(), self.tiles.adjacent) {
                 let c = to.wrapping_offset(row as isize * c_row).wrapping_add(col);
                 let to = Target { cols: count, c, c_row, add };
-                let tile = Scattered { terms: &terms[..known.1], row: rows.start + row, b, to };
+                // Rows are fetched by the first panel, columns by the first band.
+                let ahead = (if col == 0 { ahead.0 } else { 0 }, if row == 0 && self.direct { ahead.1 } else { 0 });
+                let tile = Scattered { terms: &terms[..known.1], row: rows.start + row, b, to, ahead };
                 // SAFETY: the tile lies within the block.
                 unsafe { self.tiles.scattered[width / self.tiles.lanes - 1][height - 1](&tile) };
             }
@@ -426,7 +391,7 @@ impl Phased for Gradient {
             return;
         }
         let mut terms = [Term { a: std::ptr::null(), b: 0 }; KC];
-        let mut runs = Runs { all: [Run::default(); KC], count: 0 };
+        let mut runs = Runs::new();
         let first = task.saturating_mul(self.units_per_task);
         for unit in first..self.units().min(first.saturating_add(self.units_per_task)) {
             // SAFETY: as the caller vouches.

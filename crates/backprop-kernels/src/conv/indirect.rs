@@ -11,6 +11,7 @@ use super::patches::{MAX_RANK, Patches, ZEROS};
 use super::spec::Phase;
 use super::weights::Weights;
 use crate::Isa;
+use crate::ahead::{Ahead, share};
 use crate::gemm::driver::Memory;
 use crate::gemm::finish::{Area, Finish, Output};
 use crate::gemm::parts::Phased;
@@ -172,6 +173,7 @@ impl Indirect {
         let lhs = lhs.cast_const().wrapping_offset(self.patches.groups.offset(area.batch));
         let table: *mut *const f32 = memory.scratch.cast();
         let mut runs = [Run::default(); KC];
+        let mut ahead = self.ahead(lines, lhs, area);
         let positions = self.across.unwrap_or(1);
         let (chunks, splits) = (self.x.chunks(), self.x.splits());
         let first = unit.split * chunks / splits;
@@ -184,7 +186,7 @@ impl Indirect {
                 // SAFETY: the table has room for the runs of a chunk; the destination is this unit's own.
                 unsafe {
                     let runs = self.address(chunk, lines, lhs, table, &mut runs);
-                    self.multiply(unit, chunk, runs, table, to, chunk > first, memory.workspace);
+                    self.multiply(unit, chunk, runs, table, to, chunk > first, memory, &mut ahead);
                 }
             }
         }
@@ -193,6 +195,24 @@ impl Indirect {
             // SAFETY: the tile holds the finished area.
             unsafe { self.finish.area(area, to, ld as usize, memory.operands, scratch) };
         }
+    }
+
+    /// The input that the next block is the first to meet, a part of it to be fetched after each register tile.
+    fn ahead(&self, lines: &Lines, lhs: *const f32, area: Area) -> Ahead {
+        let (Some(row), None) = (self.patches.rows.last(), self.across) else { return Ahead::new(0) };
+        if self.x.k == 0 {
+            return Ahead::new(0);
+        }
+        let window: usize = self.patches.window.iter().map(|w| w.0).product();
+        let last = self.patches.window(window - 1);
+        let shift: isize = self.patches.input.iter().zip(last).map(|(input, at)| at * input.stride).sum();
+        let bytes = area.rows * row.offset.unsigned_abs() * size_of::<f32>();
+        let tiles = self.x.chunks().div_ceil(self.x.splits())
+            * area.rows.div_ceil(self.tiles.rows)
+            * area.cols.div_ceil(self.tiles.cols());
+        let mut ahead = Ahead::new(share(bytes, tiles));
+        ahead.follow(lhs.wrapping_offset(lines.start() + shift).cast(), bytes);
+        ahead
     }
 
     /// The runs of a chunk, and the addresses of the rows for each. Across batches, runs in the padding are left out.
@@ -241,17 +261,26 @@ impl Indirect {
         table: *const *const f32,
         (to, ld): (*mut f32, isize),
         add: bool,
-        workspace: *const u8,
+        memory: Memory<'_>,
+        ahead: &mut Ahead,
     ) {
-        let Area { batch, rows, col0, cols, .. } = unit.area;
+        let Area { batch, row0, rows, col0, cols } = unit.area;
+        let last = self.x.splits() == 1 && self.across.is_none() && chunk + 1 == self.x.chunks();
+        let fresh = !add && self.finish.in_place().is_some();
         for (col, count, width) in self.tiles.panels(cols) {
-            let b = workspace.cast::<f32>().wrapping_add(self.weights.at(batch, chunk * KC, col0 + col, width));
+            let b = memory.workspace.cast::<f32>().wrapping_add(self.weights.at(batch, chunk * KC, col0 + col, width));
             for (row, height) in Tiles::bands(rows / self.across.unwrap_or(1), self.tiles.rows) {
                 let c = to.wrapping_offset(row as isize * ld).wrapping_add(col);
                 let to = Target { cols: count, c, c_row: ld, add };
-                let tile = Gathered { runs, rows: table.wrapping_add(row), rows_step: self.table_rows(), b, to };
+                let rows = table.wrapping_add(row);
+                let tile = Gathered { runs, rows, rows_step: self.table_rows(), b, to, fresh };
+                if last {
+                    let area = Area { row0: row0 + row, rows: height, col0: col0 + col, cols: count, ..unit.area };
+                    self.finish.fetch(area, memory.operands);
+                }
                 // SAFETY: the tile lies within the block.
                 unsafe { self.tiles.gathered[width / self.tiles.lanes - 1][height - 1](&tile) };
+                ahead.fetch();
             }
         }
     }

@@ -65,6 +65,11 @@ impl Lines {
 }
 
 impl Lines {
+    /// Offset of window position 0 of the first row.
+    pub fn start(&self) -> isize {
+        self.offset[0]
+    }
+
     /// Rows that have the same place in so many consecutive batches, from `first` on.
     pub fn fill_across(&mut self, patches: &Patches, first: usize, count: usize) {
         self.fill(patches, first, 1);

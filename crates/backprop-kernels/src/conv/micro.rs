@@ -23,6 +23,8 @@ pub(super) struct Gathered<'a> {
     /// Whole vectors of columns, term after term.
     pub b: *const f32,
     pub to: Target,
+    /// Nobody has the output in a cache yet.
+    pub fresh: bool,
 }
 
 /// One term of a tile whose rows are adjacent.
@@ -41,6 +43,8 @@ pub(super) struct Scattered<'a> {
     /// Whole vectors of columns.
     pub b: *const f32,
     pub to: Target,
+    /// From a term's rows, and from its columns, to those that a later tile reads and that are fetched meanwhile.
+    pub ahead: (isize, isize),
 }
 
 /// Where a tile goes; columns are adjacent.

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::micro::{Gathered, Scattered, Tiles, table};
+use crate::ahead::{prefetch, prefetch_for_writing};
 
 /// Gathered: 24 accumulators, two vectors of B for each of two terms, the broadcast of A: 29 of 32 registers. Scattered: 28
 /// accumulators, two vectors of B and the broadcast of A: 31.
@@ -89,6 +90,11 @@ macro_rules! store_avx2 {
 /// `t` describes memory valid for MR rows, the terms of its runs and its columns; the processor has AVX-512 F.
 #[target_feature(enable = "avx512f")]
 unsafe fn gathered_avx512<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
+    for i in 0..if t.fresh { MR as isize } else { 0 } {
+        for j in 0..NV {
+            prefetch_for_writing(t.to.c.wrapping_offset(i * t.to.c_row).wrapping_add(16 * j));
+        }
+    }
     let mut acc = [[_mm512_setzero_ps(); NV]; MR];
     let mut rows = t.rows;
     for run in t.runs {
@@ -138,10 +144,14 @@ unsafe fn gathered_avx512<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
 unsafe fn scattered_avx512<const MR: usize, const NV: usize>(t: &Scattered<'_>) {
     let mut acc = [[_mm512_setzero_ps(); NV]; MR];
     for term in t.terms {
-        let a = term.a.wrapping_add(t.row);
+        let (a, b) = (term.a.wrapping_add(t.row), t.b.wrapping_offset(term.b));
+        prefetch(a.wrapping_offset(t.ahead.0));
+        for j in 0..NV {
+            prefetch(b.wrapping_offset(t.ahead.1).wrapping_add(16 * j));
+        }
         // SAFETY: as the caller vouches.
         unsafe {
-            let b = vectors_avx512!(t.b.offset(term.b));
+            let b = vectors_avx512!(b);
             for (i, acc) in acc.iter_mut().enumerate() {
                 let x = _mm512_set1_ps(*a.add(i));
                 for (acc, b) in acc.iter_mut().zip(b) {
@@ -158,6 +168,9 @@ unsafe fn scattered_avx512<const MR: usize, const NV: usize>(t: &Scattered<'_>) 
 /// `t` describes memory valid for MR rows, the terms of its runs and its columns; the processor has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn gathered_avx2<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
+    for i in 0..if t.fresh { MR as isize } else { 0 } {
+        prefetch_for_writing(t.to.c.wrapping_offset(i * t.to.c_row));
+    }
     let mut acc = [[_mm256_setzero_ps(); NV]; MR];
     let mut rows = t.rows;
     for run in t.runs {
@@ -189,10 +202,12 @@ unsafe fn gathered_avx2<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
 unsafe fn scattered_avx2<const MR: usize, const NV: usize>(t: &Scattered<'_>) {
     let mut acc = [[_mm256_setzero_ps(); NV]; MR];
     for term in t.terms {
-        let a = term.a.wrapping_add(t.row);
+        let (a, b) = (term.a.wrapping_add(t.row), t.b.wrapping_offset(term.b));
+        prefetch(a.wrapping_offset(t.ahead.0));
+        prefetch(b.wrapping_offset(t.ahead.1));
         // SAFETY: as the caller vouches.
         unsafe {
-            let b = vectors_avx2!(t.b.offset(term.b));
+            let b = vectors_avx2!(b);
             for (i, acc) in acc.iter_mut().enumerate() {
                 let x = _mm256_broadcast_ss(&*a.add(i));
                 for (acc, b) in acc.iter_mut().zip(b) {

@@ -1,7 +1,6 @@
 //! Which taps meet the input at which positions, for kernels that leave out what lies in the padding.
 //!
-//! Positions are walked line by line. For a convolution a line is a row of the output and the taps are the window; for a weight
-//! gradient it is the other way round.
+//! Positions are walked line by line: a line is a row of the output, and the taps are the window.
 
 use std::ops::Range;
 
@@ -25,9 +24,7 @@ pub(super) struct Axis {
     pub position_step: isize,
     pub taps: usize,
     pub tap_step: isize,
-    /// Stride of the other operand (or the output) along the positions.
-    pub other: isize,
-    /// Stride of the weights (or the sums) along the taps.
+    /// Stride of the weights along the taps.
     pub weight: isize,
 }
 
@@ -87,7 +84,6 @@ struct Outer {
 pub(super) struct Line {
     /// Offset of its first taps in the input.
     pub lhs: isize,
-    pub other: isize,
     class: usize,
 }
 
@@ -184,14 +180,13 @@ impl Reach {
             *index = rest % outer.axis.positions;
             rest /= outer.axis.positions;
         }
-        let (mut lhs, mut other, mut class) = (0, 0, 0);
+        let (mut lhs, mut class) = (0, 0);
         for (outer, index) in self.outer.iter().zip(index) {
             let (part, start) = outer.positions[index];
             class = class * outer.classes.len() + part;
             lhs += start;
-            other += index as isize * outer.axis.other;
         }
-        Line { lhs, other, class }
+        Line { lhs, class }
     }
 
     /// The taps of a segment of a line, in ascending order.
