@@ -107,13 +107,17 @@ const LAYERS: [Layer; 10] = [
 ];
 
 /// Layers of 3 × 3 windows with channels and positions enough for Winograd's algorithm.
-const WINOGRAD: [Layer; 5] = [
+const WINOGRAD: [Layer; 8] = [
     Layer { batch: 4, size: 16, channels: 16, features: 20, window: 3, stride: 1, pad: 1, groups: 1 },
     Layer { batch: 3, size: 23, channels: 19, features: 33, window: 3, stride: 1, pad: 0, groups: 1 },
     // A line of patches is cut; chains of channels are; every image is one patch.
     Layer { batch: 1, size: 92, channels: 16, features: 17, window: 3, stride: 1, pad: 1, groups: 1 },
     Layer { batch: 2, size: 23, channels: 260, features: 16, window: 3, stride: 1, pad: 1, groups: 1 },
     Layer { batch: 300, size: 2, channels: 16, features: 16, window: 3, stride: 1, pad: 1, groups: 1 },
+    // Enough for weight gradients, too.
+    Layer { batch: 5, size: 29, channels: 19, features: 67, window: 3, stride: 1, pad: 1, groups: 1 },
+    Layer { batch: 1, size: 130, channels: 17, features: 16, window: 3, stride: 1, pad: 0, groups: 1 },
+    Layer { batch: 1100, size: 2, channels: 16, features: 20, window: 3, stride: 1, pad: 1, groups: 1 },
 ];
 
 /// Layers whose groups hold one channel each.
@@ -144,9 +148,7 @@ fn specs() -> Vec<ConvSpec> {
     let mut all: Vec<ConvSpec> = (0..300).map(|i| dice.spec(if i % 3 == 0 { 20 } else { 5 }, i % 2 == 0)).collect();
     all.extend(LAYERS.iter().chain(&DEPTHWISE).flat_map(Layer::specs));
     all.extend(LAYERS.iter().chain(&DEPTHWISE).flat_map(Layer::torch_specs));
-    all.extend(
-        WINOGRAD.iter().flat_map(|layer| [layer.specs(), layer.torch_specs()].concat()).filter(|s| s.spatial[0].window == 3),
-    );
+    all.extend(WINOGRAD.iter().flat_map(|layer| [layer.specs(), layer.torch_specs()].concat()));
     let layers = layers(&mut dice);
     all.extend(layers.iter().enumerate().flat_map(|(i, l)| if i % 2 == 0 { l.specs() } else { l.torch_specs() }));
     let empty = LAYERS[0].specs()[0].clone();
@@ -342,7 +344,7 @@ fn errors(want: &[(usize, f64, f64)], got: &[f32]) -> [f64; 2] {
 #[test]
 fn few_multiplications_err_at_most_four_times_as_much_as_direct_sums() {
     let pool = Pool::new(2);
-    for s in WINOGRAD.iter().flat_map(|layer| layer.specs()).filter(|s| s.spatial[0].window == 3) {
+    for s in WINOGRAD.iter().flat_map(Layer::specs) {
         let (mut lhs, mut rhs) = inputs(&s);
         let want = direct(&s, &lhs, &rhs);
         let mut out = vec![f32::NAN; sizes(&s)[2]];

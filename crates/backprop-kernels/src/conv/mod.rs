@@ -23,6 +23,7 @@ mod terms;
 mod transforms;
 mod weights;
 mod winograd;
+mod winograd_gradient;
 #[cfg(target_arch = "x86_64")]
 mod winograd_x86;
 
@@ -47,6 +48,7 @@ pub use spec::{ConvDim, ConvSpec};
 use spec::{Groups, Phase, phases};
 use staged::{Staged, dense};
 use winograd::Winograd;
+use winograd_gradient::WinogradGradient;
 
 /// An f32 convolution. Operands: lhs, rhs, the epilogue's inputs, outputs.
 ///
@@ -128,6 +130,10 @@ struct Row {
 }
 
 fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn Phased> {
+    if WinogradGradient::fits(phase) {
+        let out = output(phase, &rows(phase, false));
+        return Box::new(WinogradGradient::new(phase, out, epilogue, isa));
+    }
     if Gradient::fits(phase) {
         return gradient(phase.clone(), epilogue, isa);
     }

@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
+use super::patches::{InputDim, ZEROS};
 use crate::Isa;
+use crate::gemm::KC;
 
 /// Numbers that a patch and a window become.
 pub(super) const PLANES: usize = 16;
@@ -25,6 +27,44 @@ pub(super) struct Patches {
 }
 
 impl Patches {
+    /// Patches from a place on; what lies outside reads zeros. They go nowhere yet.
+    pub fn of(dims: &[InputDim; 2], place: [usize; 2], count: usize, from: *const f32) -> Patches {
+        let [outer, inner] = dims;
+        let (y, x) = (outer.origin + 2 * place[0] as isize, inner.origin + 2 * place[1] as isize);
+        // A negative position is huge as an unsigned number.
+        let exists = |row: usize| ((y + row as isize) as usize) < outer.extent;
+        let row = |row: usize| from.wrapping_offset((y + row as isize) * outer.stride + x * inner.stride);
+        Patches {
+            count,
+            rows: std::array::from_fn(|i| if exists(i) { row(i) } else { ZEROS.as_ptr() }),
+            steps: std::array::from_fn(|i| if exists(i) { inner.stride } else { 0 }),
+            columns: (-x).max(0) as usize..(inner.extent as isize - x).max(0) as usize,
+            to: std::ptr::null_mut(),
+            plane: 0,
+            step: 0,
+        }
+    }
+
+    /// Lays the channels of a single patch, `channel` apart, side by side.
+    ///
+    /// # Safety
+    /// The columns that exist are valid for so many channels, at most [`KC`], and `to` for 16 times as many.
+    pub unsafe fn gather(&mut self, channel: isize, channels: usize, to: *mut f32) {
+        for row in 0..4 {
+            let to = to.wrapping_add(4 * row * KC);
+            if self.rows[row] == ZEROS.as_ptr() {
+                continue;
+            }
+            for column in self.columns.start..self.columns.end.min(4) {
+                for c in 0..channels {
+                    // SAFETY: as the caller vouches.
+                    unsafe { *to.add(column * KC + c) = *self.element(row, column, 0).offset(c as isize * channel) };
+                }
+            }
+            (self.rows[row], self.steps[row]) = (to, KC as isize);
+        }
+    }
+
     /// The channel of a column in a row.
     #[inline(always)]
     pub fn element(&self, row: usize, column: usize, channel: usize) -> *const f32 {
@@ -48,12 +88,15 @@ pub(super) struct Outputs {
     pub rows: usize,
 }
 
-/// The same channels of all patches.
+/// The same channels of all patches: of 4 × 4 inputs, or of 2 × 2 gradients in the first two rows.
 type InputFn = unsafe fn(&Patches, Range<usize>);
 /// `(window, to, plane, features)`: the rows of a window, row-major, likewise.
 type WeightsFn = unsafe fn(&[*const f32; 9], *mut f32, usize, Range<usize>);
 /// The same features of all outputs.
 type OutputFn = unsafe fn(&Outputs, Range<usize>);
+
+/// `(planes, plane, to, row, features)`: a row of each plane as the rows of a window so far apart, row-major.
+type WindowFn = unsafe fn(*const f32, usize, *mut f32, usize, Range<usize>);
 
 /// The transforms of one instruction set; they take whole vectors.
 pub(super) struct Transforms {
@@ -62,6 +105,9 @@ pub(super) struct Transforms {
     pub input: InputFn,
     pub weights: WeightsFn,
     pub output: OutputFn,
+    /// Derivatives of `output` and `weights`.
+    pub gradient: InputFn,
+    pub window: WindowFn,
 }
 
 impl Transforms {
@@ -113,14 +159,44 @@ impl Transforms {
             (SINGLE.output)(outputs, rest);
         }
     }
+
+    /// # Safety
+    /// As [`input`](Self::input), for the first two rows.
+    pub unsafe fn gradient(&self, patches: &Patches, channels: usize) {
+        let [whole, rest] = self.parts(channels);
+        // SAFETY: as the caller vouches.
+        unsafe {
+            (self.gradient)(patches, whole);
+            (SINGLE.gradient)(patches, rest);
+        }
+    }
+
+    /// # Safety
+    /// Every plane is valid for `features` elements, and so are nine rows from `to` on; the processor has the instructions.
+    pub unsafe fn window(&self, planes: *const f32, plane: usize, to: *mut f32, features: usize) {
+        let [whole, rest] = self.parts(features);
+        // SAFETY: as the caller vouches.
+        unsafe {
+            (self.window)(planes, plane, to, features, whole);
+            (SINGLE.window)(planes, plane, to, features, rest);
+        }
+    }
 }
 
-static SINGLE: Transforms = Transforms { lanes: 1, input: input_single, weights: weights_single, output: output_single };
+static SINGLE: Transforms = Transforms {
+    lanes: 1,
+    input: input_single,
+    weights: weights_single,
+    output: output_single,
+    gradient: gradient_single,
+    window: window_single,
+};
 
 /// Declares the transforms of one vector type.
 macro_rules! transforms {
     (
-        $(#[$features:meta])? $input:ident $weights:ident $output:ident $width:literal $zero:expr,
+        $(#[$features:meta])?
+        $input:ident $weights:ident $output:ident $gradient:ident $window:ident $width:literal $zero:expr,
         $load:ident $store:ident $add:ident $sub:ident $half:ident
     ) => {
         /// # Safety
@@ -221,6 +297,69 @@ macro_rules! transforms {
                 }
             }
         }
+
+        /// # Safety
+        /// As [`Transforms::gradient`](super::transforms::Transforms::gradient), for whole vectors.
+        $(#[$features])?
+        unsafe fn $gradient(p: &Patches, channels: std::ops::Range<usize>) {
+            for c in channels.step_by($width) {
+                for number in 0..p.count {
+                    let mut columns = [[$zero; 4]; 2];
+                    for (k, column) in columns.iter_mut().enumerate() {
+                        let at = 2 * number + k;
+                        if p.columns.contains(&at) {
+                            // SAFETY: as the caller vouches.
+                            unsafe {
+                                let (a, b) = ($load!(p.element(0, at, c)), $load!(p.element(1, at, c)));
+                                *column = [a, $add!(a, b), $sub!(a, b), $sub!($zero, b)];
+                            }
+                        }
+                    }
+                    let mut to = p.to.wrapping_add(number * p.step + c);
+                    for i in 0..4 {
+                        let (a, b) = (columns[0][i], columns[1][i]);
+                        // SAFETY: as the caller vouches.
+                        unsafe {
+                            $store!(to, a);
+                            $store!(to.add(p.plane), $add!(a, b));
+                            $store!(to.add(2 * p.plane), $sub!(a, b));
+                            $store!(to.add(3 * p.plane), $sub!($zero, b));
+                        }
+                        to = to.wrapping_add(4 * p.plane);
+                    }
+                }
+            }
+        }
+
+        /// # Safety
+        /// As [`Transforms::window`](super::transforms::Transforms::window), for whole vectors.
+        $(#[$features])?
+        unsafe fn $window(planes: *const f32, plane: usize, to: *mut f32, row: usize, features: std::ops::Range<usize>) {
+            for f in features.step_by($width) {
+                let mut t = [[$zero; 4]; 3];
+                for j in 0..4 {
+                    // SAFETY: as the caller vouches.
+                    unsafe {
+                        let from = planes.add(j * plane + f);
+                        let (b, d) = ($load!(from.add(4 * plane)), $load!(from.add(8 * plane)));
+                        let both = $half!($add!(b, d));
+                        t[0][j] = $add!($load!(from), both);
+                        t[1][j] = $half!($sub!(b, d));
+                        t[2][j] = $add!(both, $load!(from.add(12 * plane)));
+                    }
+                }
+                for (i, [a, b, d, e]) in t.into_iter().enumerate() {
+                    let both = $half!($add!(b, d));
+                    // SAFETY: as the caller vouches.
+                    unsafe {
+                        let to = to.add(3 * i * row + f);
+                        $store!(to, $add!(a, both));
+                        $store!(to.add(row), $half!($sub!(b, d)));
+                        $store!(to.add(2 * row), $add!(both, e));
+                    }
+                }
+            }
+        }
     };
 }
 pub(super) use transforms;
@@ -250,4 +389,4 @@ macro_rules! half1 {
         0.5 * $x
     };
 }
-transforms! { input_single weights_single output_single 1 0f32, load1 store1 add1 sub1 half1 }
+transforms! { input_single weights_single output_single gradient_single window_single 1 0f32, load1 store1 add1 sub1 half1 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::micro::Tiles;
-use super::patches::{InputDim, ZEROS};
+use super::patches::InputDim;
 use super::spec::{ConvDim, ConvSpec, Phase};
 use super::transforms::{Outputs, PLANES, Patches, Transforms};
 use super::weights::Weights;
@@ -221,7 +221,7 @@ impl Winograd {
                     // SAFETY: columns that exist lie in the input, or are zeros.
                     unsafe {
                         if self.lhs_channel != 1 {
-                            self.gather(&mut patches, channels, gathered);
+                            patches.gather(self.lhs_channel, channels, gathered);
                         }
                         self.transforms.input(&patches, channels);
                     }
@@ -232,45 +232,9 @@ impl Winograd {
 
     /// The input of patches side by side.
     fn line(&self, line: usize, at: usize, count: usize, lhs: *const f32, to: *mut f32) -> Patches {
-        let [outer, inner] = &self.input;
         let batch = lhs.wrapping_offset((line / self.patches[0]) as isize * self.lhs_batch);
-        let (y, x) = (outer.origin + 2 * (line % self.patches[0]) as isize, inner.origin + 2 * at as isize);
-        // A negative position is huge as an unsigned number.
-        let exists = |row: usize| ((y + row as isize) as usize) < outer.extent;
-        let row = |row: usize| batch.wrapping_offset((y + row as isize) * outer.stride + x * inner.stride);
-        let columns = (-x).max(0) as usize..(inner.extent as isize - x).max(0) as usize;
-        Patches {
-            count,
-            rows: std::array::from_fn(|i| if exists(i) { row(i) } else { ZEROS.as_ptr() }),
-            steps: std::array::from_fn(|i| if exists(i) { inner.stride } else { 0 }),
-            columns,
-            to,
-            plane: self.plane(),
-            step: self.patch(),
-        }
-    }
-
-    /// Lays the channels of a single patch side by side.
-    ///
-    /// # Safety
-    /// The columns that exist are valid for so many channels, `to` for a patch.
-    unsafe fn gather(&self, patch: &mut Patches, channels: usize, to: *mut f32) {
-        for row in 0..4 {
-            let to = to.wrapping_add(4 * row * KC);
-            if patch.steps[row] == 0 && patch.rows[row] == ZEROS.as_ptr() {
-                continue;
-            }
-            for column in patch.columns.start..patch.columns.end.min(4) {
-                for channel in 0..channels {
-                    // SAFETY: as the caller vouches.
-                    unsafe {
-                        let from = patch.element(row, column, 0).offset(channel as isize * self.lhs_channel);
-                        *to.add(column * KC + channel) = *from;
-                    }
-                }
-            }
-            (patch.rows[row], patch.steps[row]) = (to, KC as isize);
-        }
+        let patches = Patches::of(&self.input, [line % self.patches[0], at], count, batch);
+        Patches { to, plane: self.plane(), step: self.patch(), ..patches }
     }
 
     /// The products of a group of patches with a panel of weights, in every plane.

@@ -4,10 +4,23 @@ use std::arch::x86_64::*;
 
 use super::transforms::{Outputs, Patches, Transforms, transforms};
 
-pub(super) static AVX512: Transforms =
-    Transforms { lanes: 16, input: input_avx512, weights: weights_avx512, output: output_avx512 };
+pub(super) static AVX512: Transforms = Transforms {
+    lanes: 16,
+    input: input_avx512,
+    weights: weights_avx512,
+    output: output_avx512,
+    gradient: gradient_avx512,
+    window: window_avx512,
+};
 
-pub(super) static AVX2: Transforms = Transforms { lanes: 8, input: input_avx2, weights: weights_avx2, output: output_avx2 };
+pub(super) static AVX2: Transforms = Transforms {
+    lanes: 8,
+    input: input_avx2,
+    weights: weights_avx2,
+    output: output_avx2,
+    gradient: gradient_avx2,
+    window: window_avx2,
+};
 
 // Macros, not functions: the compiler must not decide to call them.
 
@@ -64,9 +77,9 @@ macro_rules! half8 {
 
 transforms! {
     #[target_feature(enable = "avx512f")]
-    input_avx512 weights_avx512 output_avx512 16 _mm512_setzero_ps(), load16 store16 add16 sub16 half16
+    input_avx512 weights_avx512 output_avx512 gradient_avx512 window_avx512 16 _mm512_setzero_ps(), load16 store16 add16 sub16 half16
 }
 transforms! {
     #[target_feature(enable = "avx2")]
-    input_avx2 weights_avx2 output_avx2 8 _mm256_setzero_ps(), load8 store8 add8 sub8 half8
+    input_avx2 weights_avx2 output_avx2 gradient_avx2 window_avx2 8 _mm256_setzero_ps(), load8 store8 add8 sub8 half8
 }
