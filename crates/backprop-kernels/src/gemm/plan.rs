@@ -74,7 +74,7 @@ impl Block {
     pub fn choose(x: Extents, micro: &Micro, private: Private) -> Block {
         let depth = x.k.div_ceil(x.splits()).max(1);
         let all = x.multiply_adds();
-        let task = (all / 8).min(3 * TASK / 4).max(all / 128).clamp(SMALL / 2, 32 * TASK);
+        let task = (all / 8).min(3 * TASK / 4).max(all / 64).clamp(SMALL / 2, 32 * TASK);
         let area = task / depth;
         let (rows, cols) = (micro.rows, micro.cols());
         let round = |value: usize, unit: usize| value.div_ceil(unit).max(1) * unit;
@@ -90,7 +90,7 @@ impl Block {
             }
             Private::A | Private::None => {
                 let mut n = round(even(x.n, 256), cols);
-                while area / n < 2 * rows && n > 128 {
+                while area / n < 4 * rows && n > 128 {
                     n = round(n / 2, cols);
                 }
                 Block { m: even(x.m, (area / n).clamp(28, 126)), n }
