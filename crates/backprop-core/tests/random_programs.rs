@@ -36,6 +36,26 @@ fn passes_and_fusion_change_no_bit() {
 }
 
 #[test]
+fn going_sample_by_sample_changes_no_bit() {
+    let plain = Native::new(2, Isa::detect()).unfused();
+    let linked = plain.with(Options { optimize: true, fuse: true, poison: true, link_all: true, profile: false });
+    let mut chains = 0;
+    for (seed, graph) in random_graphs(graph_count()) {
+        let program = linked.build(&graph).unwrap_or_else(|e| panic!("graph {seed}: {e}"));
+        let count = program.kernels().iter().filter(|kernel| kernel.name.contains(" > ")).count();
+        chains += count;
+        if count > 0 {
+            for inputs in [random_inputs(seed, &graph), special_inputs(seed, &graph)] {
+                let expected = run(&plain, seed, &graph, &inputs);
+                assert_same("sample by sample", seed, &graph, &expected, &run(&linked, seed, &graph, &inputs));
+            }
+        }
+    }
+    println!("{chains} chains");
+    assert!(chains as u64 > graph_count() / 10);
+}
+
+#[test]
 fn threads_and_vector_width_change_no_bit() {
     let alone = Native::new(1, Isa::detect());
     let narrow = Isa::available().contains(&Isa::Avx2).then(|| Native::new(1, Isa::Avx2));
@@ -91,7 +111,8 @@ fn plans_are_exact_and_tight() {
     let native = Native::new(1, Isa::detect());
     let (mut worst, mut arena, mut live) = (0.0f64, 0, 0);
     for (seed, graph) in random_graphs(graph_count()) {
-        for native in [native.clone(), native.unfused()] {
+        let linked = native.with(Options { link_all: true, ..Options::default() });
+        for native in [native.clone(), native.unfused(), linked] {
             let program = native.build(&graph).unwrap_or_else(|e| panic!("graph {seed}: {e}"));
             let report = check_plan(&program).unwrap_or_else(|e| panic!("graph {seed}: {e}\n{graph}"));
             worst = worst.max(report.ratio());

@@ -11,6 +11,12 @@ pub trait Kernel: Send + Sync {
     /// Independent tasks of a stage: a pure function of shape and dtype. May be zero.
     fn tasks(&self, stage: usize) -> usize;
 
+    /// How many of the first stages depend on the second operand alone, a product's weights: runs on other first operands can share them,
+    /// because later stages only read the workspace.
+    fn shared_stages(&self) -> usize {
+        0
+    }
+
     /// Bytes of memory shared by all tasks and stages of one run (packed panels, split partials), 64-byte aligned.
     fn workspace(&self) -> usize {
         0

@@ -7,6 +7,7 @@
 
 mod ahead;
 pub mod ceilings;
+pub mod chain;
 pub mod conv;
 mod dtype;
 pub mod gemm;

@@ -1,5 +1,6 @@
 //! Graph-to-graph passes. Each is bit-exact: nothing is reassociated, no x·0 becomes 0.
 
+pub(crate) mod chain;
 mod cse;
 mod dce;
 pub(crate) mod fuse;

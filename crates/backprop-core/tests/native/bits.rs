@@ -13,9 +13,9 @@ fn fusing_changes_no_bit() {
     for (name, graph) in steps::all() {
         let values = steps::values(&graph);
         let fused = run(&native, &graph, &values);
-        for fuse in [false, true] {
+        for (fuse, link_all) in [(false, false), (true, false), (true, true)] {
             for optimize in [false, true] {
-                let other = native.with(Options { optimize, fuse, poison: true, profile: false });
+                let other = native.with(Options { optimize, fuse, link_all, poison: true, profile: false });
                 assert_same(name, &graph, &fused, &run(&other, &graph, &values));
             }
         }

@@ -76,7 +76,7 @@ impl Depthwise {
     /// are too many taps.
     pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Depthwise> {
         let (spec, groups) = (&phase.spec, phase.groups);
-        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms() };
+        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms(), runs: phase.runs };
         if x.splits() > 1 {
             return None;
         }
@@ -97,7 +97,11 @@ impl Depthwise {
         let line = reach.inner.positions * x.n.min(COLS) * x.k;
         Some(Depthwise {
             x,
-            lines_per_task: if x.multiply_adds() <= SMALL / 2 && x.n <= COLS { usize::MAX } else { (TASK / line.max(1)).max(1) },
+            lines_per_task: if x.multiply_adds() <= SMALL / 2 && x.n <= COLS && x.runs == 1 {
+                usize::MAX
+            } else {
+                (TASK / line.max(1)).max(1)
+            },
             reach,
             finish: Finish { x, out, epilogue, simd: isa != Isa::Portable },
             chains: Chains::of(isa),
@@ -195,6 +199,10 @@ impl Phased for Depthwise {
             1 => self.reach.lines().div_ceil(self.lines_per_task) * self.col_blocks(),
             _ => 0,
         }
+    }
+
+    fn shares(&self) -> bool {
+        !self.is_small()
     }
 
     fn workspace(&self) -> usize {

@@ -63,11 +63,18 @@ impl Indirect {
         isa: Isa,
     ) -> Indirect {
         let (groups, tiles) = (phase.groups, Tiles::of(isa));
-        let x = Extents { batch: groups.count, m: phase.spec.positions(), n: groups.features, k: phase.spec.terms() };
+        let x = Extents {
+            batch: groups.count,
+            m: phase.spec.positions(),
+            n: groups.features,
+            k: phase.spec.terms(),
+            runs: phase.runs,
+        };
         let across = across(phase, &patches);
         let (rows, cols) = block(x, across, tiles);
         let unit = rows * cols * x.k.div_ceil(x.splits());
-        let units_per_task = if x.multiply_adds() <= SMALL { usize::MAX } else { (TASK.start / 2 / unit.max(1)).max(1) };
+        let units_per_task =
+            if x.multiply_adds() <= SMALL && x.runs == 1 { usize::MAX } else { (TASK.start / 2 / unit.max(1)).max(1) };
         Indirect {
             x,
             patches,
@@ -322,6 +329,10 @@ impl Phased for Indirect {
             1 => self.units().div_ceil(self.units_per_task),
             _ => self.finish.combine_tasks(),
         }
+    }
+
+    fn shares(&self) -> bool {
+        self.pad.is_none() && self.x.splits() == 1 && !self.is_small()
     }
 
     fn workspace(&self) -> usize {

@@ -62,10 +62,15 @@ pub struct Conv {
 impl Conv {
     /// Plans a convolution; `None` for more than four spatial dimensions.
     pub fn new(spec: &ConvSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Conv> {
+        Conv::repeated(spec, epilogue, isa, 1)
+    }
+
+    /// Plans a convolution that will run so often with the same rhs and other lhs: see [`Kernel::shared_stages`].
+    pub fn repeated(spec: &ConvSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa, runs: usize) -> Option<Conv> {
         if spec.spatial.len() > MAX_SPATIAL {
             return None;
         }
-        let whole = Phase::whole(spec);
+        let whole = Phase { runs, ..Phase::whole(spec) };
         let plans = |phases: &[Phase], epilogue: Option<Arc<dyn Epilogue>>| {
             Parts::new(phases.iter().map(|phase| plan(phase, epilogue.clone(), isa)).collect())
         };
@@ -74,7 +79,7 @@ impl Conv {
         } else {
             match (phases(whole), epilogue) {
                 (all, Some(epilogue)) if all.len() > 1 => {
-                    let phases = plans(&phases(Phase::whole(&dense(spec))), None);
+                    let phases = plans(&phases(Phase { runs, ..Phase::whole(&dense(spec)) }), None);
                     let rows = spec.positions();
                     Box::new(Staged { phases, epilogue, rows, features: spec.features })
                 }
@@ -154,10 +159,10 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn
     }
     let (positions, features) = (spec.positions(), groups.features);
     // Many terms for few outputs: packing rhs ahead would only move a large operand twice.
-    let weights_mode = if spec.terms() > 2 * positions.max(8 * features) { Mode::Private } else { Mode::Shared };
+    let weights_mode = if spec.terms() > 2 * (positions * phase.runs).max(8 * features) { Mode::Private } else { Mode::Shared };
     let weights = Side { source: weights(phase, groups, isa), operand: 1, mode: weights_mode };
     let patches = Side { source: source(spec, groups, &rows, isa), operand: 0, mode: Mode::Private };
-    let x = |m: usize, n: usize| Extents { batch: groups.count, m, n, k: spec.terms() };
+    let x = |m: usize, n: usize| Extents { batch: groups.count, m, n, k: spec.terms(), runs: phase.runs };
     let micro = Micro::of(isa);
     Box::new(if swap {
         let out = Output { row: out.col, col: out.row, ..out };
@@ -306,6 +311,10 @@ impl Kernel for Conv {
 
     fn tasks(&self, stage: usize) -> usize {
         self.kernel.tasks(stage)
+    }
+
+    fn shared_stages(&self) -> usize {
+        self.kernel.shared_stages()
     }
 
     fn workspace(&self) -> usize {

@@ -136,7 +136,7 @@ impl ConvSpec {
     }
 
     /// Terms of each sum.
-    pub(super) fn terms(&self) -> usize {
+    pub fn terms(&self) -> usize {
         self.channels * self.spatial.iter().map(|d| d.window).product::<usize>()
     }
 }
@@ -153,6 +153,8 @@ pub(super) struct Phase {
     pub row_strides: Vec<isize>,
     /// Logical rows of a batch.
     pub batch_rows: usize,
+    /// How often it runs with the same rhs and other lhs.
+    pub runs: usize,
 }
 
 impl Phase {
@@ -165,7 +167,7 @@ impl Phase {
             row_strides[d - 1] = row_strides[d] * spec.spatial[d].output as isize;
         }
         let batch_rows = spec.spatial.iter().map(|d| d.output).product();
-        let mut whole = Phase { spec: spec.clone(), groups, rhs: 0, out: 0, first_row: 0, row_strides, batch_rows };
+        let mut whole = Phase { spec: spec.clone(), groups, rhs: 0, out: 0, first_row: 0, row_strides, batch_rows, runs: 1 };
         for dim in whole.spec.spatial.iter_mut().filter(|d| d.reverse) {
             whole.rhs += dim.window.saturating_sub(1) as isize * dim.rhs;
             dim.rhs = -dim.rhs;

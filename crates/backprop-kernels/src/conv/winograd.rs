@@ -81,14 +81,14 @@ impl Winograd {
             && phase.groups.count == 1
             && (MIN_CHANNELS..=MAX_CHANNELS).contains(channels)
             && *features >= MIN_CHANNELS
-            && batch * a.output.div_ceil(2) * b.output.div_ceil(2) >= MIN_PATCHES
+            && phase.runs * batch * a.output.div_ceil(2) * b.output.div_ceil(2) >= MIN_PATCHES
     }
 
     /// Plans it for a phase that fits. Rows of `out` are numbered (batch, space).
     pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Winograd {
         let (spec, tiles) = (&phase.spec, Tiles::of(isa));
         let [a, b] = [0, 1].map(|d| spec.spatial.get(d).copied().unwrap_or(ConvDim::UNIT));
-        let x = Extents { batch: 1, m: spec.positions(), n: spec.features, k: spec.channels };
+        let x = Extents { batch: 1, m: spec.positions(), n: spec.features, k: spec.channels, runs: phase.runs };
         let patches = [a, b].map(|d| d.output.div_ceil(2));
         let most = (PLANE / x.k).clamp(UNIT / 2, UNIT);
         let cols = patches[1].div_ceil(patches[1].div_ceil(most));
@@ -383,6 +383,10 @@ impl Phased for Winograd {
             1 => self.units().div_ceil(self.units_per_task),
             _ => 0,
         }
+    }
+
+    fn shares(&self) -> bool {
+        true
     }
 
     fn workspace(&self) -> usize {

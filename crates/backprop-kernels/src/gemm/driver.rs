@@ -103,9 +103,11 @@ impl Driver {
         let mut block = Block::choose(x, micro, private);
         block.m = block.m.max(1);
         let (row_blocks, col_blocks) = (x.m.div_ceil(block.m), x.n.div_ceil(block.n));
-        let small = x.multiply_adds() <= SMALL;
+        let small = x.multiply_adds() <= SMALL && x.runs == 1;
         for (side, users) in [(&mut a, col_blocks), (&mut b, row_blocks)] {
             let users = if side.source.is_shared_by_batches() { users * x.batch } else { users };
+            // Of several runs only the right operand is the same.
+            let users = if x.runs == 1 || side.operand == 1 { users * x.runs } else { 1 };
             if side.mode == Mode::Shared && (small || users < 2) {
                 side.mode = Mode::Private;
             }
@@ -148,6 +150,11 @@ impl Driver {
     /// Tasks of packing (0), computing (1) and combining (2).
     pub fn tasks(&self, phase: usize) -> usize {
         self.tasks[phase]
+    }
+
+    /// Whether packing depends on operand 1 alone, and nothing else is written to the workspace.
+    pub fn shares(&self) -> bool {
+        self.splits == 1 && [&self.a, &self.b].iter().all(|side| side.mode != Mode::Shared || side.operand == 1)
     }
 
     /// Elements of A's shared panels.

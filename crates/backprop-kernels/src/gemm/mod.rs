@@ -151,6 +151,11 @@ pub struct Gemm {
 impl Gemm {
     /// Plans a product.
     pub fn new(spec: GemmSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Gemm {
+        Gemm::repeated(spec, epilogue, isa, 1)
+    }
+
+    /// Plans a product that will run so often with the same B and other A's: see [`Kernel::shared_stages`].
+    pub fn repeated(spec: GemmSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa, runs: usize) -> Gemm {
         let plain = epilogue.is_none();
         let spec = if plain { spec.flattened() } else { spec };
         let micro = Micro::of(isa);
@@ -158,14 +163,15 @@ impl Gemm {
         let stores = if plain { [spec.store(), turned.store()] } else { [0, STORE] };
         let swapped = turned.cost(micro, stores[1]) < spec.cost(micro, stores[0]);
         let spec = if swapped { turned } else { spec };
-        let x = Extents { batch: spec.batches(), m: spec.m, n: spec.n, k: spec.k };
+        let x = Extents { batch: spec.batches(), m: spec.m, n: spec.n, k: spec.k, runs };
         let strided = |pick: fn(&BatchDim) -> isize| Strided::new(spec.batch.iter().map(|d| (d.extent, pick(d))));
         let side = |batch: Strided, row: isize, term: isize, operand: usize, mode: Mode| Side {
             source: Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(term), isa }),
             operand,
             mode,
         };
-        let (a_mode, b_mode) = modes(&spec, x, micro);
+        let rows = if swapped { x.m } else { x.m * runs };
+        let (a_mode, b_mode) = modes(&spec, x, rows, micro);
         let a = side(strided(|d| d.a), spec.a_row, spec.a_col, usize::from(swapped), a_mode);
         let b = side(strided(|d| d.b), spec.b_col, spec.b_row, usize::from(!swapped), b_mode);
         let out = Output {
@@ -197,9 +203,9 @@ const FEW_ROWS: usize = 512;
 /// Elements of A up to which a packed copy of it has a place in the workspace.
 const SHARED_A: usize = 1 << 22;
 
-/// How the operands of a plain product are read.
-fn modes(spec: &GemmSpec, x: Extents, micro: &Micro) -> (Mode, Mode) {
-    let b = if spec.b_col == 1 && x.m <= FEW_ROWS { Mode::Direct } else { Mode::Shared };
+/// How the operands of a plain product are read; so many rows, of all runs, use B.
+fn modes(spec: &GemmSpec, x: Extents, rows: usize, micro: &Micro) -> (Mode, Mode) {
+    let b = if spec.b_col == 1 && rows <= FEW_ROWS { Mode::Direct } else { Mode::Shared };
     // Rows or terms a multiple of 4 KiB apart share so few sets of the caches that they evict each other. Packing them once
     // costs less where there are many columns, and at once where a short tile takes little of each cache line.
     let aliased = spec.a_row % 1024 == 0 || spec.a_col % 1024 == 0;
@@ -220,6 +226,10 @@ impl Kernel for Gemm {
 
     fn tasks(&self, stage: usize) -> usize {
         self.parts.tasks(stage)
+    }
+
+    fn shared_stages(&self) -> usize {
+        self.parts.shared_stages()
     }
 
     fn workspace(&self) -> usize {

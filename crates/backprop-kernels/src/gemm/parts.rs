@@ -8,6 +8,11 @@ pub(crate) trait Phased: Send + Sync {
     /// Tasks of a phase.
     fn tasks(&self, phase: usize) -> usize;
 
+    /// Whether packing depends on operand 1 alone, and nothing else is written to the workspace.
+    fn shares(&self) -> bool {
+        false
+    }
+
     /// As [`Kernel::workspace`].
     fn workspace(&self) -> usize;
 
@@ -22,6 +27,10 @@ pub(crate) trait Phased: Send + Sync {
 impl Phased for Driver {
     fn tasks(&self, phase: usize) -> usize {
         self.tasks(phase)
+    }
+
+    fn shares(&self) -> bool {
+        self.shares()
     }
 
     fn workspace(&self) -> usize {
@@ -73,6 +82,11 @@ impl Kernel for Parts {
 
     fn tasks(&self, stage: usize) -> usize {
         self.parts.iter().map(|p| p.driver.tasks(self.phases[stage])).sum()
+    }
+
+    fn shared_stages(&self) -> usize {
+        let shares = |p: &Part| p.driver.workspace() == 0 || p.driver.shares();
+        usize::from(self.phases == [0, 1] && self.parts.iter().all(shares))
     }
 
     fn workspace(&self) -> usize {

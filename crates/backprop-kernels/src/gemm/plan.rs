@@ -24,6 +24,8 @@ pub(crate) struct Extents {
     pub m: usize,
     pub n: usize,
     pub k: usize,
+    /// How often it runs with the same right operand and other left ones.
+    pub runs: usize,
 }
 
 impl Extents {

@@ -10,7 +10,7 @@ use crate::{
     graph::Role,
     host::Literal,
     op::Scan,
-    pass::{fuse, plan, recompute, schedule},
+    pass::{chain, fuse, plan, recompute, schedule},
 };
 use backprop_kernels::{Isa, movement::StridedCopy, pool::Phase as Tasks};
 use std::{
@@ -24,6 +24,9 @@ pub(crate) struct Settings {
     pub isa: Isa,
     pub fuse: bool,
     pub poison: bool,
+    /// Samples of a batch, if kernels may run sample by sample; else 1.
+    pub parts: usize,
+    pub limits: chain::Limits,
 }
 
 /// The bases that addresses are given from: the arena, the graph's inputs, its data outputs, its constants.
@@ -60,10 +63,7 @@ pub(crate) fn assemble(graph: &Graph, settings: Settings) -> Result<Code, Error>
     let mut lowered = super::ir::lower(graph)?;
     let groups = groups(&mut lowered, settings.fuse);
     let outside = outside(&lowered, &groups);
-    let mut units = Vec::with_capacity(groups.len());
-    for group in &groups {
-        units.extend(unit::build(&lowered, group, &|v| outside[v], settings.isa)?);
-    }
+    let units = units(&lowered, &groups, &outside, settings)?;
     let places = vec![Place::Nowhere; lowered.values.len()];
     let mut assembly = Assembly {
         graph,
@@ -93,6 +93,25 @@ fn groups(lowered: &mut Lowered, fuse: bool) -> Vec<fuse::Group> {
         groups = fuse::fuse(lowered, true);
     }
     groups
+}
+
+/// The kernels of all groups, those of chains together.
+fn units(lowered: &Lowered, groups: &[fuse::Group], outside: &[bool], settings: Settings) -> Result<Vec<Unit>, Error> {
+    let plan = unit::Plan { outside, isa: settings.isa, runs: 1 };
+    let chains = chain::chains(lowered, groups, outside, settings.parts, settings.limits);
+    let (part, parts_of_groups) = chain::part(lowered, groups, &chains, settings.parts);
+    let mut units = Vec::with_capacity(groups.len());
+    let mut linked = vec![false; groups.len()];
+    for chain in &chains {
+        let steps: Option<Vec<_>> = chain.groups.iter().map(|&g| chain::steps(lowered, &groups[g], settings.parts)).collect();
+        let steps = steps.ok_or_else(|| Error::Invalid("a chain of groups without parts".into()))?;
+        chain.groups.iter().for_each(|&g| linked[g] = true);
+        units.extend(unit::linked(&part, &parts_of_groups, chain, &steps, unit::Plan { runs: settings.parts, ..plan })?);
+    }
+    for group in (0..groups.len()).filter(|&g| !linked[g]) {
+        units.extend(unit::build(lowered, &groups[group], plan)?);
+    }
+    Ok(units)
 }
 
 /// Values that are needed outside the group that makes them.
@@ -174,7 +193,7 @@ impl Assembly<'_> {
         // Lowering makes the inputs' values first, in order.
         let old: Val = input;
         let readers = self.readers.get(&old).cloned().unwrap_or_default();
-        if readers.contains(&writer) && !self.units[writer].in_step.contains(&old) {
+        if readers.contains(&writer) && !self.units[writer].replaceable(value).contains(&old) {
             return false;
         }
         let others: Vec<usize> = readers.into_iter().filter(|&r| r != writer).collect();
@@ -212,7 +231,7 @@ impl Assembly<'_> {
             operands: vec![operand(value), operand(target)],
             reads: vec![value],
             writes: vec![target],
-            in_step: Vec::new(),
+            in_step: vec![Vec::new()],
             flops: 0,
             rank: usize::MAX,
         });
@@ -266,7 +285,7 @@ impl Assembly<'_> {
     }
 
     fn scan(&self, scan: &Scan) -> Result<ScanCode, Error> {
-        let code = assemble(&scan.body, self.settings)?;
+        let code = assemble(&scan.body, Settings { parts: 1, ..self.settings })?;
         let bytes = |types: Vec<Type>| types.iter().map(Type::bytes).collect();
         Ok(ScanCode::new(scan, code, bytes(scan.body.input_types()), bytes(scan.body.output_types())))
     }
@@ -326,7 +345,7 @@ impl Assembly<'_> {
             let same = other.dtype.size() == ty.dtype.size() && other.elements() == ty.elements();
             same && matches!(self.places[d], Place::Arena(_)) && !taken.contains(&d) && dies(self, d, unit)
         };
-        self.units[unit].in_step.iter().copied().find(|&d| fits(d))
+        self.units[unit].replaceable(value).iter().copied().find(|&d| fits(d))
     }
 
     fn pointer(&self, operand: Operand, offsets: &[usize]) -> Pointer {

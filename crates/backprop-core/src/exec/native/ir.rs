@@ -17,6 +17,9 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc};
 
+/// Elements of a sample that are worth being reduced by themselves.
+const SAMPLE: usize = 4096;
+
 /// Position of a value in [`Lowered::values`].
 pub(crate) type Val = usize;
 
@@ -302,7 +305,7 @@ impl Lowering<'_> {
                 let product = product::convolution(conv, &inputs[0].view, &inputs[1].view, &types[0]);
                 self.push(NodeOp::Product(product), inputs, types, flops)
             }
-            Op::Reduce(reduce) => self.push(NodeOp::Reduce(reduce.clone()), inputs, types, flops),
+            Op::Reduce(reduce) => self.reduce(reduce, inputs, types, flops),
             Op::Invalid(_) => return Err(Error::Invalid("the graph holds the stand-in of a tracing error".into())),
             Op::Composite(c) => return Err(Error::Invalid(format!("composite `{}` was not inlined", c.region))),
             Op::SelectAndScatter(SelectAndScatter { select: Reducer::Min, window }) => {
@@ -342,6 +345,22 @@ impl Lowering<'_> {
             }
         };
         Ok(outputs.into_iter().map(|value| self.whole(value)).collect())
+    }
+
+    /// A reduction. What goes over samples and much within each is reduced within the samples first, so that a sample can be done with while
+    /// it is in a cache.
+    fn reduce(&mut self, reduce: &Reduce, mut inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Val> {
+        let shape = &inputs[0].view.shape;
+        let (dtype, samples) = (self.result.values[inputs[0].value].ty.dtype, shape.first().copied().unwrap_or(1));
+        let large = samples > 1 && inputs[0].view.elements() / samples >= SAMPLE;
+        if !large || reduce.dims.first() != Some(&0) || reduce.dims.len() == 1 || reduce.accumulate != dtype {
+            return self.push(NodeOp::Reduce(reduce.clone()), inputs, types, flops);
+        }
+        let kept: Vec<usize> = (0..shape.len()).filter(|d| *d == 0 || !reduce.dims.contains(d)).map(|d| shape[d]).collect();
+        let within = Reduce { dims: reduce.dims[1..].to_vec(), ..reduce.clone() };
+        let partial = self.push(NodeOp::Reduce(within), inputs, &[Type::new(dtype, kept)], flops)[0];
+        inputs = vec![self.whole(partial)];
+        self.push(NodeOp::Reduce(Reduce { dims: vec![0], ..reduce.clone() }), inputs, types, 0)
     }
 
     /// Converts operands of the first one's type, computes in a wider type, and rounds once.

@@ -8,7 +8,7 @@ mod assemble;
 mod code;
 pub(crate) mod ir;
 mod movement;
-mod product;
+pub(crate) mod product;
 mod profile;
 mod program;
 mod run;
@@ -26,7 +26,8 @@ pub use program::{NativeProgram, Planned};
 use super::{Backend, Program, Signature};
 use crate::{
     Error, Graph,
-    pass::{self, Inline, Pass},
+    graph::Role,
+    pass::{self, Inline, Pass, chain::Limits},
 };
 use assemble::Settings;
 use backprop_kernels::{Isa, pool::Pool};
@@ -44,13 +45,15 @@ pub struct Options {
     pub fuse: bool,
     /// For tests: overwrite all working memory before a run, and every value as soon as it is dead.
     pub poison: bool,
+    /// For tests: run kernels sample by sample wherever that is possible, even if nothing is won.
+    pub link_all: bool,
     /// Measure how long each kernel takes: see [`Program::profile`].
     pub profile: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { optimize: true, fuse: true, poison: false, profile: false }
+        Options { optimize: true, fuse: true, poison: false, link_all: false, profile: false }
     }
 }
 
@@ -109,13 +112,23 @@ impl Native {
         } else {
             Inline { keep: &[] }.run(graph)
         };
-        let settings = Settings { isa: self.isa, fuse: self.options.fuse, poison: self.options.poison };
+        let parts = if self.options.fuse { samples(&graph) } else { 1 };
+        let limits = if self.options.link_all { Limits::NONE } else { Limits::USUAL };
+        let settings = Settings { isa: self.isa, fuse: self.options.fuse, poison: self.options.poison, parts, limits };
         let mut code = assemble::assemble(&graph, settings)?;
         if self.options.profile {
             code.measure();
         }
         Ok(NativeProgram::new(Signature::of(&graph), &graph, code, self.pool.clone(), self.options.poison))
     }
+}
+
+/// Samples of a batch: the leading extent of the largest data input.
+fn samples(graph: &Graph) -> usize {
+    let inputs = graph.inputs.iter().filter(|input| input.role == Role::Data);
+    let types = inputs.map(|input| &graph.node(input.node).outputs[0]);
+    let largest = types.max_by_key(|ty| ty.bytes());
+    largest.and_then(|ty| ty.shape.first().copied()).unwrap_or(1)
 }
 
 impl Backend for Native {

@@ -36,6 +36,46 @@ impl Product {
         self.tile.filter(|_| self.dtype == DType::F32 && self.sum == DType::F32)
     }
 
+    /// Terms of each sum.
+    pub fn terms(&self) -> usize {
+        match &self.form {
+            Form::Dot(spec) => spec.k,
+            Form::Convolution(spec) => spec.terms(),
+        }
+    }
+
+    /// One of so many equal parts of a product, by the outermost dimension of its row-major output of `elements`, and how many elements
+    /// the parts are apart in the two operands.
+    pub fn parts(&self, parts: usize, elements: usize) -> Option<(Product, [isize; 2])> {
+        let outermost =
+            |extent: usize, stride: isize| extent.is_multiple_of(parts) && extent as isize * stride == elements as isize;
+        let tile = self.tile?;
+        let (form, tile, steps) = match &self.form {
+            Form::Dot(spec) => {
+                let mut spec = spec.clone();
+                let (extent, steps, tile) = match spec.batch.first_mut() {
+                    Some(BatchDim { extent, a, b, c }) if outermost(*extent, *c) => {
+                        (extent, [*a, *b], [tile[0] / parts, tile[1], tile[2]])
+                    }
+                    None if outermost(spec.m, spec.c_row) => (&mut spec.m, [spec.a_row, 0], [tile[0], tile[1] / parts, tile[2]]),
+                    _ => return None,
+                };
+                *extent /= parts;
+                let steps = steps.map(|step| step * *extent as isize);
+                (Form::Dot(spec), tile, steps)
+            }
+            Form::Convolution(spec) => {
+                if !outermost(spec.batch, spec.out_batch) || spec.batch_groups != 1 {
+                    return None;
+                }
+                let batch = spec.batch / parts;
+                let steps = [batch as isize * spec.lhs_batch, 0];
+                (Form::Convolution(ConvSpec { batch, ..spec.clone() }), [tile[0], tile[1] / parts, tile[2]], steps)
+            }
+        };
+        Some((Product { form, tile: Some(tile), ..self.clone() }, steps))
+    }
+
     pub fn name(&self) -> &'static str {
         match self.form {
             Form::Dot(_) => "dot_general",
@@ -43,13 +83,14 @@ impl Product {
         }
     }
 
-    pub fn kernel(&self, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Result<Box<dyn Kernel>, Error> {
+    /// The kernel, planned to run so often with other left operands.
+    pub fn kernel(&self, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa, runs: usize) -> Result<Box<dyn Kernel>, Error> {
         let missing = || Error::Invalid(format!("no kernel for products of {} summed in {}", self.dtype, self.sum));
         let plain = self.dtype == DType::F32 && self.sum == DType::F32;
         Ok(match &self.form {
-            Form::Dot(spec) if plain => Box::new(Gemm::new(spec.clone(), epilogue, isa)),
+            Form::Dot(spec) if plain => Box::new(Gemm::repeated(spec.clone(), epilogue, isa, runs)),
             Form::Dot(spec) => Box::new(GemmGeneric::new(spec.clone(), self.dtype, self.sum).ok_or_else(missing)?),
-            Form::Convolution(spec) if plain => Box::new(Conv::new(spec, epilogue, isa).ok_or_else(missing)?),
+            Form::Convolution(spec) if plain => Box::new(Conv::repeated(spec, epilogue, isa, runs).ok_or_else(missing)?),
             Form::Convolution(spec) => Box::new(ConvGeneric::new(spec, self.dtype, self.sum).ok_or_else(missing)?),
         })
     }

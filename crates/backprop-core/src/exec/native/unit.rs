@@ -3,18 +3,21 @@
 use super::{
     ir::{Access, Elementwise, Lowered, NodeOp, Val},
     movement,
-    tile::emit,
+    tile::{Emitted, emit},
 };
 use crate::{
     DType, Error,
     op::{Op, Primitive, Reducer, Scan},
-    pass::fuse::{Group, Kind},
+    pass::{
+        chain::{Chain, Steps},
+        fuse::{Group, Kind},
+    },
 };
-use backprop_kernels::{ArgReduction, Fused, Isa, Kernel, TileEpilogue, gemm::Epilogue};
+use backprop_kernels::{ArgReduction, Fused, Isa, Kernel, TileEpilogue, chain::Member, gemm::Epilogue};
 use std::sync::Arc;
 
 /// An address a kernel is handed: that of an element of a value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Operand {
     pub value: Val,
     /// Bytes from the value's first element.
@@ -37,22 +40,40 @@ pub(crate) struct Unit {
     /// Values read, each once.
     pub reads: Vec<Val>,
     pub writes: Vec<Val>,
-    /// Values read only at the element that is being written: an output may take over their memory.
-    pub in_step: Vec<Val>,
+    /// For each value written: values read only at the element that is being written, whose memory it may take over.
+    pub in_step: Vec<Vec<Val>>,
     pub flops: u64,
     /// Last node in the program.
     pub rank: usize,
 }
 
+impl Unit {
+    /// Values whose memory a value that it writes may take over.
+    pub fn replaceable(&self, written: Val) -> &[Val] {
+        self.writes.iter().position(|&w| w == written).map_or(&[], |at| &self.in_step[at])
+    }
+}
+
+/// How a group becomes a kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    /// Values that are needed outside the group that makes them.
+    pub outside: &'a [bool],
+    pub isa: Isa,
+    /// How often it runs in a step, on other parts of its operands.
+    pub runs: usize,
+}
+
 /// The kernel of a group; `None` if it writes no element.
-pub(crate) fn build(graph: &Lowered, group: &Group, outside: &dyn Fn(Val) -> bool, isa: Isa) -> Result<Option<Unit>, Error> {
-    let stored: Vec<Val> = group.nodes.iter().flat_map(|&n| &graph.nodes[n].outputs).copied().filter(|&v| outside(v)).collect();
+pub(crate) fn build(graph: &Lowered, group: &Group, plan: Plan<'_>) -> Result<Option<Unit>, Error> {
+    let Plan { outside, isa, .. } = plan;
+    let stored: Vec<Val> = group.nodes.iter().flat_map(|&n| &graph.nodes[n].outputs).copied().filter(|&v| outside[v]).collect();
     if stored.iter().all(|&v| graph.values[v].ty.elements() == 0) {
         return Ok(None);
     }
     let mut unit = match group.kind {
         Kind::Tile => tile(graph, group, &stored, isa)?,
-        Kind::Tiled(node) => tiled(graph, group, node, &stored, isa)?,
+        Kind::Tiled(node) => tiled(graph, group, node, &stored, plan)?,
         Kind::Reduce(node) => reduce(graph, group, node, isa)?,
         Kind::Single(node) => single(graph, node, isa)?,
     };
@@ -73,7 +94,8 @@ fn unit(work: Work, graph: &Lowered, inputs: &[Access], writes: Vec<Val>) -> Uni
     reads.sort_unstable();
     reads.dedup();
     let path = Arc::from("");
-    Unit { name: String::new(), path, work, operands, reads, writes, in_step: Vec::new(), flops: 0, rank: 0 }
+    let in_step = vec![Vec::new(); writes.len()];
+    Unit { name: String::new(), path, work, operands, reads, writes, in_step, flops: 0, rank: 0 }
 }
 
 /// Accesses to the first elements of values.
@@ -81,8 +103,11 @@ fn starts(graph: &Lowered, values: &[Val]) -> Vec<Access> {
     values.iter().map(|&value| Access { value, view: graph.view(value) }).collect()
 }
 
-fn in_step(loads: &[Val], flags: &[bool]) -> Vec<Val> {
-    loads.iter().zip(flags).filter(|(_, f)| **f).map(|(&v, _)| v).collect()
+/// Lets every result of a unit take over the memory of values that a tile program reads in step, but not of a product's factors.
+fn let_replace(unit: &mut Unit, emitted: &Emitted, factors: &[Access]) {
+    let read = emitted.loads.iter().zip(&emitted.in_step).filter(|(_, in_step)| **in_step).map(|(&v, _)| v);
+    let in_step: Vec<Val> = read.filter(|v| factors.iter().all(|factor| factor.value != *v)).collect();
+    unit.in_step.fill(in_step);
 }
 
 fn tile(graph: &Lowered, group: &Group, stored: &[Val], isa: Isa) -> Result<Unit, Error> {
@@ -94,15 +119,16 @@ fn tile(graph: &Lowered, group: &Group, stored: &[Val], isa: Isa) -> Result<Unit
     }
     let emitted = emit(graph, group, 0, stored)?;
     let kernel = Fused::new(&emitted.program, isa)?;
-    let mut unit = unit(Work::Kernel(Box::new(kernel)), graph, &starts(graph, &emitted.loads), emitted.stores);
-    unit.in_step = in_step(&emitted.loads, &emitted.in_step);
+    let mut unit = unit(Work::Kernel(Box::new(kernel)), graph, &starts(graph, &emitted.loads), emitted.stores.clone());
+    let_replace(&mut unit, &emitted, &[]);
     Ok(unit)
 }
 
-fn tiled(graph: &Lowered, group: &Group, node: usize, stored: &[Val], isa: Isa) -> Result<Unit, Error> {
+fn tiled(graph: &Lowered, group: &Group, node: usize, stored: &[Val], plan: Plan<'_>) -> Result<Unit, Error> {
+    let Plan { isa, runs, .. } = plan;
     let n = &graph.nodes[node];
     let kernel = |epilogue: Option<Arc<dyn Epilogue>>| match &n.op {
-        NodeOp::Product(product) => product.kernel(epilogue, isa),
+        NodeOp::Product(product) => product.kernel(epilogue, isa, runs),
         NodeOp::Dense(op) => {
             let ty = graph.read_type(&n.inputs[0]);
             super::window::scatter(op, &ty, epilogue, isa).ok_or_else(|| missing(op.name(), ty.dtype))
@@ -115,9 +141,8 @@ fn tiled(graph: &Lowered, group: &Group, node: usize, stored: &[Val], isa: Isa) 
     let emitted = emit(graph, group, n.inputs.len(), stored)?;
     let epilogue: Arc<dyn Epilogue> = Arc::new(TileEpilogue::new(&emitted.program, isa)?);
     let inputs = [n.inputs.clone(), starts(graph, &emitted.loads)].concat();
-    let mut unit = unit(Work::Kernel(kernel(Some(epilogue))?), graph, &inputs, emitted.stores);
-    unit.in_step = in_step(&emitted.loads, &emitted.in_step);
-    unit.in_step.retain(|v| n.inputs.iter().all(|factor| factor.value != *v));
+    let mut unit = unit(Work::Kernel(kernel(Some(epilogue))?), graph, &inputs, emitted.stores.clone());
+    let_replace(&mut unit, &emitted, &n.inputs);
     Ok(unit)
 }
 
@@ -159,12 +184,63 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
                 && graph.is_identity(target)
                 && others.iter().all(|a| a.value != target.value)
             {
-                unit.in_step.push(target.value);
+                unit.in_step[0].push(target.value);
             }
             Ok(unit)
         }
         _ => Err(Error::Invalid("a node of its own that is none".into())),
     }
+}
+
+/// The kernel of a chain: its groups' kernels, part by part. `graph` and `groups` are [those of one part](chain::part).
+pub(crate) fn linked(
+    graph: &Lowered,
+    groups: &[Group],
+    chain: &Chain,
+    steps: &[Steps],
+    plan: Plan<'_>,
+) -> Result<Option<Unit>, Error> {
+    let mut units = Vec::new();
+    for (&group, steps) in chain.groups.iter().zip(steps) {
+        units.extend(build(graph, &groups[group], plan)?.map(|unit| (unit, steps)));
+    }
+    let made: Vec<Val> = units.iter().flat_map(|(unit, _)| &unit.writes).copied().collect();
+    let mut reads: Vec<Val> = units.iter().flat_map(|(unit, _)| &unit.reads).copied().filter(|v| !made.contains(v)).collect();
+    reads.sort_unstable();
+    reads.dedup();
+    let in_step = replaceable(graph, &units, &reads);
+    let names: Vec<&str> = units.iter().map(|(unit, _)| unit.name.as_str()).collect();
+    let (name, path) = (names.join(" > "), units.first().map_or_else(|| Arc::from(""), |(unit, _)| unit.path.clone()));
+    let flops = units.iter().map(|(unit, _)| unit.flops * plan.runs as u64).sum();
+    let rank = units.iter().map(|(unit, _)| unit.rank).max().unwrap_or(0);
+    let mut operands: Vec<Operand> = Vec::new();
+    let mut members = Vec::new();
+    for (unit, steps) in units {
+        let mut number = |operand: Operand| {
+            let step = steps[&operand.value] * graph.values[operand.value].ty.dtype.size() as isize;
+            let known = operands.iter().position(|&o| o == operand);
+            let at = known.unwrap_or(operands.len());
+            operands.extend(known.is_none().then_some(operand));
+            (at, step)
+        };
+        let numbered = unit.operands.iter().map(|&o| number(o)).collect();
+        let Work::Kernel(kernel) = unit.work else { return Err(Error::Invalid("a loop in a chain".into())) };
+        members.push(Member { kernel, operands: numbered });
+    }
+    let kernel = backprop_kernels::chain::Chain::new(members, plan.runs);
+    Ok(Some(Unit { name, path, work: Work::Kernel(Box::new(kernel)), operands, reads, writes: made, in_step, flops, rank }))
+}
+
+/// For each value that a chain's members write, those whose memory it may take over: nobody outside its part reads them, and no later
+/// member.
+fn replaceable(graph: &Lowered, units: &[(Unit, &Steps)], reads: &[Val]) -> Vec<Vec<Val>> {
+    let part = |v: Val, steps: &Steps| steps.get(&v).is_none_or(|&step| step == graph.values[v].ty.elements() as isize);
+    let free = |v: Val, member: usize| {
+        let later = units[member + 1..].iter().any(|(unit, _)| unit.reads.contains(&v));
+        reads.contains(&v) && !later && units.iter().all(|(_, steps)| part(v, steps))
+    };
+    let lists = units.iter().enumerate().flat_map(|(member, (unit, _))| unit.in_step.iter().map(move |list| (member, list)));
+    lists.map(|(member, list)| list.iter().copied().filter(|&v| free(v, member)).collect()).collect()
 }
 
 pub(crate) fn missing(what: &str, dtype: DType) -> Error {
