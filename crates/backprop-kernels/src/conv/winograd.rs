@@ -316,6 +316,7 @@ impl Winograd {
         // SAFETY: the parts of the scratch have room for a unit.
         unsafe { self.read(unit, memory.operands[0].cast(), planes, gathered) };
         let target = self.target(unit, staged, memory);
+        self.areas(unit, target.line).for_each(|(area, _)| self.finish.fetch(area, memory.operands));
         let mut ahead = self.ahead(unit, memory.operands[0].cast());
         for (col, count, width) in self.tiles.panels(self.x.n) {
             let b = memory.workspace.cast::<f32>().cast_const().wrapping_add(self.panel(col));
@@ -336,8 +337,11 @@ impl Winograd {
         }
         if self.finish.in_place().is_none() {
             let scratch = gathered.wrapping_add(self.gathered_bytes() / 4).cast();
-            // SAFETY: the staged rows are complete.
-            unsafe { self.finish(unit, target, memory, scratch) };
+            for (area, row) in self.areas(unit, target.line) {
+                let tile = target.to.wrapping_add(row * self.x.n);
+                // SAFETY: the staged rows are complete.
+                unsafe { self.finish.area(area, tile, self.x.n, memory.operands, scratch) };
+            }
         }
     }
 
@@ -351,28 +355,19 @@ impl Winograd {
         Target { to: staged, ld: self.x.n as isize, line }
     }
 
-    /// Hands the staged rows of a unit on: at once where they follow each other.
-    ///
-    /// # Safety
-    /// As [`Phased::run`].
-    unsafe fn finish(&self, unit: &Unit, target: Target, memory: Memory<'_>, scratch: *mut u8) {
+    /// The staged rows of a unit, each with its first row there: at once where they follow each other.
+    fn areas(&self, unit: &Unit, line: usize) -> impl Iterator<Item = (Area, usize)> {
         let [height, width] = self.output;
         let row0 = self.row(unit.line, unit.first);
-        let whole = self.across() == 1;
-        let line = unit.line % self.patches[0];
-        let (parts, rows) = if whole {
-            let end = unit.line + unit.lines;
-            let last = self.row(end - 1, 0) + (height - 2 * ((end - 1) % self.patches[0])).min(2) * width;
-            (1, last - row0)
+        let rows_of = |line: usize| (height - 2 * (line % self.patches[0])).min(2);
+        let (parts, rows) = if self.across() == 1 {
+            let last = unit.line + unit.lines - 1;
+            (1, self.row(last, 0) + rows_of(last) * width - row0)
         } else {
-            ((height - 2 * line).min(2), (width - 2 * unit.first).min(2 * unit.cols))
+            (rows_of(unit.line), (width - 2 * unit.first).min(2 * unit.cols))
         };
-        for part in 0..parts {
-            let area = Area { batch: 0, row0: row0 + part * width, rows, col0: 0, cols: self.x.n };
-            let tile = target.to.wrapping_add(part * target.line * self.x.n);
-            // SAFETY: as the caller vouches.
-            unsafe { self.finish.area(area, tile, self.x.n, memory.operands, scratch) };
-        }
+        let cols = self.x.n;
+        (0..parts).map(move |part| (Area { batch: 0, row0: row0 + part * width, rows, col0: 0, cols }, part * line))
     }
 }
 

@@ -222,10 +222,11 @@ impl Kernel for SelectAndScatter {
             let (rows, cols) = (unit.positions.len(), unit.channels.len());
             let tile = scratch.wrapping_add(s.scratch());
             let rest = tile.wrapping_add(self.tile_bytes());
+            let row0 = unit.batch * positions + unit.positions.start;
+            epilogue.fetch(0, row0, rows, unit.channels.start, cols, operands);
             // SAFETY: as the caller vouches; the tile has room for the largest unit.
             unsafe {
                 self.scatter(&unit, operands, (tile, cols * s.size), scratch);
-                let row0 = unit.batch * positions + unit.positions.start;
                 epilogue.apply(0, row0, rows, unit.channels.start, cols, tile.cast(), cols, operands, rest);
             }
         }
