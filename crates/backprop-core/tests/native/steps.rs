@@ -115,10 +115,23 @@ pub fn attention() -> Graph {
     b.finish().unwrap()
 }
 
+/// A pooled value that an elementwise node and, after it, the sum with a convolution read: the first must not take over its memory.
+pub fn residual() -> Graph {
+    let b = Builder::new();
+    let (x, k) = (b.input("x", Role::Data, f32(&[4, 12, 10, 8])), b.input("k", Role::State, f32(&[8, 8, 3, 3])));
+    let pool = Window { stride: vec![1, 2, 2, 1], ..Window::new([1, 2, 2, 1]) };
+    let same = Convolution { padding: vec![(1, 1); 2], ..Convolution::new(ConvDims::channels_last(2), DType::F32) };
+    let pooled = x.reduce_window(Reducer::Max, pool);
+    let bent = pooled.tanh();
+    b.output("sum", Role::Data, bent.convolution(k, same) + pooled);
+    b.output("samples", Role::Data, bent.sum(&[0]));
+    b.finish().unwrap()
+}
+
 /// All of the above.
 pub fn all() -> Vec<(&'static str, Graph)> {
     let recurrent = [0, 1, 2, 5].map(|length| ("recurrent", recurrent(length)));
-    [("mlp", mlp()), ("cnn", cnn()), ("attention", attention())].into_iter().chain(recurrent).collect()
+    [("mlp", mlp()), ("cnn", cnn()), ("attention", attention()), ("residual", residual())].into_iter().chain(recurrent).collect()
 }
 
 /// Drawn values; integers that are rates or seeds stay small, labels and tokens in range.
