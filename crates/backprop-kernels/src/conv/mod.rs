@@ -2,7 +2,7 @@
 //!
 //! A convolution is a product of the input's patches with the weights; the patches are gathered panel by panel inside the
 //! product's blocks and never stored. So it has the product's order of sums: chunks of constant length over (window position,
-//! channel), each one chain of fused multiply-adds. Windows of 3 × 3 over many channels take [Winograd's algorithm](winograd).
+//! channel), each one chain of fused multiply-adds. Windows of 3 × 3 over many channels take Winograd's algorithm.
 
 mod chains;
 mod depthwise;
