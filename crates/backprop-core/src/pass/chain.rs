@@ -60,7 +60,7 @@ pub(crate) fn chains(graph: &Lowered, groups: &[Group], outside: &[bool], parts:
 #[derive(Default)]
 struct Cluster {
     groups: Vec<usize>,
-    /// Clusters that must run before.
+    /// Clusters it reads of.
     before: BTreeSet<usize>,
     /// Bytes it makes of a sample.
     bytes: usize,
@@ -139,8 +139,8 @@ impl<'a> Linking<'a> {
         let cluster = &mut self.clusters[home];
         cluster.groups.push(group);
         cluster.bytes += made;
+        cluster.before.extend(before.into_iter().filter(|&b| b != home));
         self.cluster_of[group] = home;
-        self.precede(&before, home);
     }
 
     /// Bytes a group makes of a sample.
@@ -177,19 +177,17 @@ impl<'a> Linking<'a> {
 
     /// Whether all that must run before a group, but the cluster `home` itself, can run before that.
     fn follows(&self, before: &BTreeSet<usize>, home: usize) -> bool {
-        before.iter().all(|&b| b == home || !self.clusters[b].before.contains(&home))
-    }
-
-    /// Records that clusters run before another one, and so before all that it precedes.
-    fn precede(&mut self, before: &BTreeSet<usize>, home: usize) {
-        let mut all = before.clone();
-        before.iter().for_each(|&b| all.extend(&self.clusters[b].before));
-        all.remove(&home);
-        for c in 0..self.clusters.len() {
-            if c == home || self.clusters[c].before.contains(&home) {
-                self.clusters[c].before.extend(&all);
+        let mut seen = vec![false; self.clusters.len()];
+        let mut stack: Vec<usize> = before.iter().copied().filter(|&b| b != home).collect();
+        while let Some(cluster) = stack.pop() {
+            if cluster == home {
+                return false;
+            }
+            if !std::mem::replace(&mut seen[cluster], true) {
+                stack.extend(&self.clusters[cluster].before);
             }
         }
+        true
     }
 }
 
