@@ -39,8 +39,8 @@ pub(crate) type Steps = HashMap<Val, isize>;
 /// Groups of nodes that run part by part.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    /// In the order in which they run.
-    pub groups: Vec<usize>,
+    /// In the order in which they run, with how far their parts are apart.
+    pub groups: Vec<(usize, Steps)>,
 }
 
 /// Links groups to chains of `parts` parts; groups that stay alone are in none.
@@ -52,8 +52,10 @@ pub(crate) fn chains(graph: &Lowered, groups: &[Group], outside: &[bool], parts:
     for group in linking.order() {
         linking.add(group);
     }
+    let mut steps = linking.steps;
     let several = linking.clusters.into_iter().filter(|cluster| cluster.groups.len() > 1);
-    several.map(|cluster| Chain { groups: cluster.groups }).collect()
+    let mut with_steps = |g: usize| Some((g, steps[g].take()?));
+    several.map(|cluster| Chain { groups: cluster.groups.into_iter().filter_map(&mut with_steps).collect() }).collect()
 }
 
 /// Groups that will run as one.
@@ -200,7 +202,7 @@ fn rows(graph: &Lowered, product: usize) -> usize {
 }
 
 /// How far the parts of a group are apart in each value it reads or writes, if it can be computed part by part.
-pub(crate) fn steps(graph: &Lowered, group: &Group, parts: usize) -> Option<Steps> {
+fn steps(graph: &Lowered, group: &Group, parts: usize) -> Option<Steps> {
     let mut steps = Steps::new();
     for &n in &group.nodes {
         let node = &graph.nodes[n];
@@ -239,7 +241,7 @@ fn input_steps(graph: &Lowered, node: &Node, parts: usize) -> Option<Vec<isize>>
 }
 
 /// Whether an access reads of a value, for each part, nothing but that part.
-pub(crate) fn is_local(graph: &Lowered, access: &Access, step: isize, parts: usize) -> bool {
+fn is_local(graph: &Lowered, access: &Access, step: isize, parts: usize) -> bool {
     let elements = graph.values[access.value].ty.elements();
     let size = (elements / parts) as isize;
     if step != size || !elements.is_multiple_of(parts) {
@@ -263,8 +265,7 @@ pub(crate) fn is_local(graph: &Lowered, access: &Access, step: isize, parts: usi
 pub(crate) fn part(graph: &Lowered, groups: &[Group], chains: &[Chain], parts: usize) -> (Lowered, Vec<Group>) {
     let (mut graph, mut groups, whole) = (graph.clone(), groups.to_vec(), graph);
     let mut cut: BTreeSet<Val> = BTreeSet::new();
-    for group in chains.iter().flat_map(|chain| &chain.groups) {
-        let Some(steps) = steps(whole, &groups[*group], parts) else { continue };
+    for (group, steps) in chains.iter().flat_map(|chain| &chain.groups) {
         let group = &mut groups[*group];
         for &n in &group.nodes {
             cut_node(whole, &mut graph.nodes[n], parts);

@@ -103,10 +103,8 @@ fn units(lowered: &Lowered, groups: &[fuse::Group], outside: &[bool], settings: 
     let mut units = Vec::with_capacity(groups.len());
     let mut linked = vec![false; groups.len()];
     for chain in &chains {
-        let steps: Option<Vec<_>> = chain.groups.iter().map(|&g| chain::steps(lowered, &groups[g], settings.parts)).collect();
-        let steps = steps.ok_or_else(|| Error::Invalid("a chain of groups without parts".into()))?;
-        chain.groups.iter().for_each(|&g| linked[g] = true);
-        units.extend(unit::linked(&part, &parts_of_groups, chain, &steps, unit::Plan { runs: settings.parts, ..plan })?);
+        chain.groups.iter().for_each(|&(g, _)| linked[g] = true);
+        units.push(unit::linked(&part, &parts_of_groups, chain, unit::Plan { runs: settings.parts, ..plan })?);
     }
     for group in (0..groups.len()).filter(|&g| !linked[g]) {
         units.extend(unit::build(lowered, &groups[group], plan)?);

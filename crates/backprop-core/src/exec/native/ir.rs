@@ -349,7 +349,7 @@ impl Lowering<'_> {
 
     /// A reduction. What goes over samples and much within each is reduced within the samples first, so that a sample can be done with while
     /// it is in a cache.
-    fn reduce(&mut self, reduce: &Reduce, mut inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Val> {
+    fn reduce(&mut self, reduce: &Reduce, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Val> {
         let shape = &inputs[0].view.shape;
         let (dtype, samples) = (self.result.values[inputs[0].value].ty.dtype, shape.first().copied().unwrap_or(1));
         let large = samples > 1 && inputs[0].view.elements() / samples >= SAMPLE;
@@ -359,8 +359,8 @@ impl Lowering<'_> {
         let kept: Vec<usize> = (0..shape.len()).filter(|d| *d == 0 || !reduce.dims.contains(d)).map(|d| shape[d]).collect();
         let within = Reduce { dims: reduce.dims[1..].to_vec(), ..reduce.clone() };
         let partial = self.push(NodeOp::Reduce(within), inputs, &[Type::new(dtype, kept)], flops)[0];
-        inputs = vec![self.whole(partial)];
-        self.push(NodeOp::Reduce(Reduce { dims: vec![0], ..reduce.clone() }), inputs, types, 0)
+        let partial = self.whole(partial);
+        self.push(NodeOp::Reduce(Reduce { dims: vec![0], ..reduce.clone() }), vec![partial], types, 0)
     }
 
     /// Converts operands of the first one's type, computes in a wider type, and rounds once.

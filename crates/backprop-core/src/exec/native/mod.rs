@@ -8,7 +8,7 @@ mod assemble;
 mod code;
 pub(crate) mod ir;
 mod movement;
-pub(crate) mod product;
+mod product;
 mod profile;
 mod program;
 mod run;

@@ -193,16 +193,10 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
 }
 
 /// The kernel of a chain: its groups' kernels, part by part. `graph` and `groups` are [those of one part](chain::part).
-pub(crate) fn linked(
-    graph: &Lowered,
-    groups: &[Group],
-    chain: &Chain,
-    steps: &[Steps],
-    plan: Plan<'_>,
-) -> Result<Option<Unit>, Error> {
+pub(crate) fn linked(graph: &Lowered, groups: &[Group], chain: &Chain, plan: Plan<'_>) -> Result<Unit, Error> {
     let mut units = Vec::new();
-    for (&group, steps) in chain.groups.iter().zip(steps) {
-        units.extend(build(graph, &groups[group], plan)?.map(|unit| (unit, steps)));
+    for (group, steps) in &chain.groups {
+        units.extend(build(graph, &groups[*group], plan)?.map(|unit| (unit, steps)));
     }
     let made: Vec<Val> = units.iter().flat_map(|(unit, _)| &unit.writes).copied().collect();
     let mut reads: Vec<Val> = units.iter().flat_map(|(unit, _)| &unit.reads).copied().filter(|v| !made.contains(v)).collect();
@@ -228,7 +222,7 @@ pub(crate) fn linked(
         members.push(Member { kernel, operands: numbered });
     }
     let kernel = backprop_kernels::chain::Chain::new(members, plan.runs);
-    Ok(Some(Unit { name, path, work: Work::Kernel(Box::new(kernel)), operands, reads, writes: made, in_step, flops, rank }))
+    Ok(Unit { name, path, work: Work::Kernel(Box::new(kernel)), operands, reads, writes: made, in_step, flops, rank })
 }
 
 /// For each value that a chain's members write, those whose memory it may take over: nobody outside its part reads them, and no later
