@@ -14,11 +14,15 @@ pub(super) struct Tap {
     pub w: isize,
     /// Number among all taps.
     pub index: usize,
+    /// The first of the segment's positions at which it meets the input, and the one after the last.
+    pub positions: (usize, usize),
 }
 
 /// Sums over taps for adjacent positions.
 pub(super) struct Spread<'a> {
     pub taps: &'a [Tap],
+    /// Number of the first position in its segment.
+    pub first: usize,
     pub x: *const f32,
     /// Distance between positions in the input.
     pub x_step: isize,
@@ -115,6 +119,7 @@ impl Chains {
             t.lanes = lanes;
             t.w = w.wrapping_add(first);
             for (at, count) in bands(positions, self.spread[part].len()) {
+                t.first = at;
                 t.x = x.wrapping_offset(at as isize * t.x_step).wrapping_add(first);
                 t.to = to.wrapping_offset(at as isize * t.to_step).wrapping_add(first);
                 // SAFETY: as the caller vouches.
@@ -143,6 +148,25 @@ pub(super) fn bands(all: usize, most: usize) -> impl Iterator<Item = (usize, usi
     let bands = all.div_ceil(most);
     let (base, longer) = (all / bands.max(1), all % bands.max(1));
     (0..bands).map(move |i| (i * base + i.min(longer), base + usize::from(i < longer)))
+}
+
+/// One tap of adjacent positions: multiplies where it meets the input.
+macro_rules! meet_taps {
+    (
+        $vectors:ident $acc:ident $x:ident $count:ident $t:ident $weights:ident, |$p:ident| $meets:expr,
+        $width:literal $load:ident $some_load:ident $madd:ident
+    ) => {{
+        for (p, acc) in $acc.iter_mut().enumerate() {
+            let $p = p;
+            if $meets {
+                let x = $x.wrapping_offset(p as isize * $t.x_step);
+                for (v, acc) in acc.iter_mut().enumerate() {
+                    let x = if $vectors == 2 { $load!(x.add(v * $width)) } else { $some_load!(x, $count) };
+                    *acc = $madd!(x, $weights[v], *acc);
+                }
+            }
+        }
+    }};
 }
 
 /// One position of a weight gradient: multiplies with the rows and columns of taps that meet the input, and goes on.
@@ -190,6 +214,7 @@ macro_rules! chains {
                     }
                 }
                 for tap in t.taps {
+                    let all = tap.positions.0 <= t.first && t.first + P <= tap.positions.1;
                     let x = t.x.wrapping_offset(tap.x).wrapping_add(lane);
                     let w = t.w.wrapping_offset(tap.w).wrapping_add(lane);
                     // SAFETY: as the caller vouches.
@@ -198,12 +223,11 @@ macro_rules! chains {
                         for (v, weight) in weights.iter_mut().enumerate() {
                             *weight = if V == 2 { $load!(w.add(v * $width)) } else { $some_load!(w, count) };
                         }
-                        for (p, acc) in acc.iter_mut().enumerate() {
-                            let x = x.wrapping_offset(p as isize * t.x_step);
-                            for (v, acc) in acc.iter_mut().enumerate() {
-                                let x = if V == 2 { $load!(x.add(v * $width)) } else { $some_load!(x, count) };
-                                *acc = $madd!(x, weights[v], *acc);
-                            }
+                        if all {
+                            meet_taps!(V acc x count t weights, |_p| true, $width $load $some_load $madd);
+                        } else {
+                            let inside = |p: usize| (tap.positions.0..tap.positions.1).contains(&(t.first + p));
+                            meet_taps!(V acc x count t weights, |p| inside(p), $width $load $some_load $madd);
                         }
                     }
                 }

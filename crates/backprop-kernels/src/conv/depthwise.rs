@@ -170,6 +170,7 @@ impl Depthwise {
                 taps = rest;
                 let spread = Spread {
                     taps: part,
+                    first: 0,
                     x: x.wrapping_offset(segment.lhs),
                     x_step: segment.lhs_step,
                     w: w.wrapping_add(col0),
@@ -179,7 +180,7 @@ impl Depthwise {
                     add: chunk > 0,
                     ahead: next,
                 };
-                // SAFETY: every tap of the list meets the input at every position of the segment.
+                // SAFETY: every tap of the list meets the input at its positions of the segment.
                 unsafe { self.chains.spread(spread, segment.count) };
             }
         }

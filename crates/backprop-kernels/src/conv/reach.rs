@@ -41,6 +41,17 @@ impl Axis {
         (0..self.taps).filter(|&tap| self.place(position, tap).is_some()).collect()
     }
 
+    /// The first position at which a tap meets the input, and the one after the last. With holes in the input all positions of a
+    /// segment meet the same taps.
+    fn positions_of(&self, tap: usize) -> (usize, usize) {
+        if self.dilation != 1 {
+            return (0, self.positions);
+        }
+        let meets = |&position: &usize| self.place(position, tap).is_some();
+        let first = (0..self.positions).find(meets);
+        first.map_or((0, 0), |first| (first, (0..self.positions).rfind(meets).map_or(first, |last| last + 1)))
+    }
+
     /// Offset in the input of the first tap that meets it at a position.
     fn start(&self, position: usize) -> isize {
         let first = (0..self.taps).find_map(|tap| self.place(position, tap));
@@ -48,14 +59,14 @@ impl Axis {
     }
 }
 
-/// Positions of a line at a constant distance that meet the same taps.
+/// Positions of a line at a constant distance. Each tap says which of them it meets.
 #[derive(Clone, Copy)]
 pub(super) struct Segment {
     pub first: usize,
     pub count: usize,
     /// Distance of the positions.
     pub step: usize,
-    /// Offset in the input of the first tap at the first position, and from one position to the next.
+    /// Offset in the input of the first of its taps at the first position, which may lie outside, and from one position to the next.
     pub lhs: isize,
     pub lhs_step: isize,
     /// The first list of its taps: one for each class of lines.
@@ -103,9 +114,14 @@ impl Outer {
     }
 }
 
-/// The segments of a line with the taps of each.
+/// The segments of a line with the taps of each. Without holes in the input that is the line, with all taps.
 fn segments(axis: &Axis) -> Vec<(Segment, Vec<usize>)> {
     let mut all: Vec<(Segment, Vec<usize>)> = Vec::new();
+    if axis.dilation == 1 && axis.positions > 0 {
+        let (lhs, lhs_step) = (axis.origin * axis.lhs, axis.position_step * axis.lhs);
+        let line = Segment { first: 0, count: axis.positions, step: 1, lhs, lhs_step, lists: 0 };
+        return vec![(line, (0..axis.taps).collect())];
+    }
     for residue in 0..axis.dilation.min(axis.positions) {
         let first = all.len();
         for position in (residue..axis.positions).step_by(axis.dilation) {
@@ -153,7 +169,8 @@ impl Reach {
         let first = self.taps.len();
         let count: usize = axes.iter().map(|axis| axis.1.len()).product();
         for mut number in 0..count {
-            let (mut tap, mut unit) = (Tap { x: 0, w: 0, index: 0 }, 1);
+            let positions = self.inner.positions_of(inner[number % inner.len()]);
+            let (mut tap, mut unit) = (Tap { x: 0, w: 0, index: 0, positions }, 1);
             for (axis, valid) in &axes {
                 let at = valid[number % valid.len()];
                 number /= valid.len();

@@ -120,6 +120,8 @@ pub(crate) struct Loops {
     pub(super) gather: unsafe fn(*mut u8, usize),
     /// `(row, values, n)`: value `i` joins element `i` of the row.
     pub(crate) columns: unsafe fn(*mut u8, *const u8, usize),
+    /// `(row, values, rows, width)`: as [`columns`](Self::columns) for one row of values after the other.
+    pub(super) stack: unsafe fn(*mut u8, *const u8, usize, usize),
     /// `(results, values, rows, length)`: whole rows shorter than a tile, each with the lanes of its length.
     pub(super) rows: unsafe fn(*mut u8, *const u8, usize, usize),
     /// `(sums, n)`: identities.
@@ -134,6 +136,7 @@ impl Loops {
             spread: spread::<F>(isa),
             gather: gather::<F>(isa),
             columns: columns::<F>(isa),
+            stack: stack::<F>(isa),
             rows: rows::<F>(isa),
             clear: clear::<F>(isa),
             finish: finish::<F>(isa),
@@ -161,6 +164,20 @@ fn join_groups<F: Fold, const W: usize>(sums: &mut [F::Sum], values: &[F::Value]
     }
     *sums = held;
     join::<F>(sums, rest);
+}
+
+/// Adds the first `W` values of rows that are `width` apart to `W` sums, kept in registers.
+#[inline(always)]
+fn join_strip<F: Fold, const W: usize>(sums: &mut [F::Sum], values: &[F::Value], width: usize) {
+    let Some((sums, _)) = sums.split_first_chunk_mut::<W>() else { return };
+    let mut held = *sums;
+    for row in values.chunks(width) {
+        let Some(row) = row.first_chunk::<W>() else { break };
+        for (sum, &value) in held.iter_mut().zip(row) {
+            *sum = F::merge(*sum, F::lift(value));
+        }
+    }
+    *sums = held;
 }
 
 #[inline(always)]
@@ -216,6 +233,26 @@ unsafe fn columns_body<F: Fold, const FMA: bool>(sums: *mut u8, values: *const u
 }
 
 /// # Safety
+/// As documented at [`Loops::stack`].
+#[inline(always)]
+unsafe fn stack_body<F: Fold, const FMA: bool>(sums: *mut u8, values: *const u8, rows: usize, width: usize) {
+    // SAFETY: promised by the caller.
+    let (sums, values) = unsafe { (slice_mut::<F::Sum>(sums, width), slice::<F::Value>(values, rows * width)) };
+    let mut at = 0;
+    while width - at >= LANES {
+        join_strip::<F, LANES>(&mut sums[at..], &values[at..], width);
+        at += LANES;
+    }
+    while width - at >= 16 {
+        join_strip::<F, 16>(&mut sums[at..], &values[at..], width);
+        at += 16;
+    }
+    for row in values.chunks_exact(width) {
+        join::<F>(&mut sums[at..], &row[at..]);
+    }
+}
+
+/// # Safety
 /// As documented at [`Loops::rows`].
 #[inline(always)]
 unsafe fn rows_body<F: Fold, const FMA: bool>(results: *mut u8, values: *const u8, rows: usize, length: usize) {
@@ -267,6 +304,7 @@ unsafe fn slice_mut<'a, T>(address: *mut u8, n: usize) -> &'a mut [T] {
 per_isa! { fn spread[F: Fold](sums: *mut u8, count: usize, first: usize, values: *const u8, n: usize) = spread_body }
 per_isa! { fn gather[F: Fold](sums: *mut u8, count: usize) = gather_body }
 per_isa! { fn columns[F: Fold](sums: *mut u8, values: *const u8, n: usize) = columns_body }
+per_isa! { fn stack[F: Fold](sums: *mut u8, values: *const u8, rows: usize, width: usize) = stack_body }
 per_isa! { fn rows[F: Fold](results: *mut u8, values: *const u8, rows: usize, length: usize) = rows_body }
 per_isa! { fn clear[F: Fold](sums: *mut u8, n: usize) = clear_body }
 per_isa! { fn finish[F: Fold](values: *mut u8, sums: *const u8, n: usize) = finish_body }

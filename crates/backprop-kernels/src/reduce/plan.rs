@@ -275,8 +275,14 @@ impl Task<'_> {
             let mut join = |values: *const u8, n: usize| {
                 let mut done = 0;
                 while done < n {
-                    let taken = (n - done).min(width - column);
-                    (self.loops.columns)(result.add(column * self.sum_size), values.add(done * self.value_size), taken);
+                    let (rest, values) = (n - done, values.add(done * self.value_size));
+                    let rows = if column == 0 { rest / width } else { 0 };
+                    let taken = if rows > 0 { rows * width } else { rest.min(width - column) };
+                    if rows > 0 {
+                        (self.loops.stack)(result, values, rows, width);
+                    } else {
+                        (self.loops.columns)(result.add(column * self.sum_size), values, taken);
+                    }
                     column = (column + taken) % width;
                     done += taken;
                 }

@@ -116,6 +116,12 @@ fn plane(shape: &[usize], strides: &[isize]) -> Option<([usize; 2], [isize; 2])>
 /// # Safety
 /// Every element of the box around `src` is readable, and `dst` holds as many.
 unsafe fn gather_as<T: Copy>(dst: *mut T, src: *const T, shape: &[usize], strides: &[isize]) {
+    if let Some(([count, length], [0, 1])) = plane(shape, strides)
+        && count > 1
+    {
+        // SAFETY: `dst` holds `count` rows; a row of the box is readable.
+        return unsafe { repeat_row(dst, src, count, length) };
+    }
     let mut d = dst;
     rows(shape, strides, |offset, n, stride| {
         // SAFETY: `offset` and the inner steps stay in the box; `d` advances by the row's length each time.
@@ -133,6 +139,23 @@ unsafe fn gather_as<T: Copy>(dst: *mut T, src: *const T, shape: &[usize], stride
             d = d.add(n);
         }
     });
+}
+
+/// Copies a row `count` times: once from where it is, then from the copies.
+///
+/// # Safety
+/// `src` has `length` readable elements, `dst` holds `count` times as many.
+unsafe fn repeat_row<T: Copy>(dst: *mut T, src: *const T, count: usize, length: usize) {
+    let (all, mut done) = (count * length, length);
+    // SAFETY: as the caller vouches; the copies end where the next begin.
+    unsafe {
+        std::ptr::copy_nonoverlapping(src, dst, length);
+        while done < all {
+            let more = done.min(all - done);
+            std::ptr::copy_nonoverlapping(dst, dst.add(done), more);
+            done += more;
+        }
+    }
 }
 
 /// # Safety

@@ -53,12 +53,11 @@ impl Kernel for Fused {
     unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, scratch: *mut u8) {
         let first = task * self.boxes_per_task;
         let last = (first + self.boxes_per_task).min(self.cut.boxes());
-        let (full, rank) = self.cut.full();
-        for number in first..last {
-            let (origin, shape) = self.cut.at(number);
-            let region = Region { origin: &origin[..rank], shape: &shape[..rank], full: &full[..rank], first: number == first };
+        let mut new = true;
+        self.cut.each(first..last, |origin, shape, full| {
+            let region = Region { origin, shape, full, first: std::mem::take(&mut new) };
             // SAFETY: the caller's promise; the box lies in the iteration space.
             unsafe { self.machine.run(region, operands, scratch) };
-        }
+        });
     }
 }

@@ -1,41 +1,81 @@
-//! Pairs of operations that run as one loop: what the first one gives stays in a register.
+//! Several operations that run as one loop: what one gives the next finds in a register.
 //!
-//! Each of the two rounds as it would alone: the bits are those of two loops.
+//! Each of them rounds as it would alone: the bits are those of one loop for each.
 
-use super::ops;
+use super::ops::{JOINED, Shape};
 use super::program::{Definition, OpCode, Reg, TileProgram};
 use crate::DType;
 
-/// The program with an operation joined to the only one that uses its result, where there is a loop for both. Values in `kept` are
-/// needed themselves; those that are `invariant` are computed once and not per box.
+/// The program with operations joined to those that alone use their results, where there is a loop for all of them. Values in
+/// `kept` are needed themselves; those that are `invariant` are computed once and not per box.
 pub(super) fn join(program: &TileProgram, invariant: &[bool], kept: &[usize]) -> TileProgram {
     let uses = uses(program, kept);
     let mut joined = program.clone();
-    for value in 0..program.values.len() {
-        let Definition::Op { op, sources } = &program.values[value].definition else { continue };
-        if invariant[value] || program.values[value].dtype != DType::F32 {
+    let mut inner = vec![false; program.values.len()];
+    // What uses a value comes after it, and takes in as much as it can.
+    for value in (0..program.values.len()).rev() {
+        if inner[value] || invariant[value] || program.values[value].dtype != DType::F32 {
             continue;
         }
-        let pair = (0..sources.len()).find_map(|at| {
-            let inner = usize::from(sources[at].0);
-            let free = uses[inner] == 1 && !invariant[inner];
-            // What has already been joined itself is no single operation any more.
-            match &joined.values[inner].definition {
-                Definition::Op { op: first, sources: operands } if free && of_f32(program, operands) => {
-                    pair((*first, operands), (*op, sources), at)
-                }
-                _ => None,
+        for (row, loops) in JOINED.iter().enumerate() {
+            let mut found = Found { program, invariant, uses: &uses, sources: Vec::new(), inner: Vec::new() };
+            if found.is(value, loops.shape, 0) {
+                found.inner.iter().for_each(|&v| inner[v] = true);
+                joined.values[value].definition = Definition::Joined { row, sources: found.sources };
+                break;
             }
-        });
-        if let Some(pair) = pair {
-            joined.values[value].definition = pair;
         }
     }
     joined
 }
 
-fn of_f32(program: &TileProgram, operands: &[Reg]) -> bool {
-    operands.iter().all(|&reg| program.dtype(reg) == Some(DType::F32))
+/// What a loop would read and take in.
+struct Found<'a> {
+    program: &'a TileProgram,
+    invariant: &'a [bool],
+    uses: &'a [usize],
+    sources: Vec<Reg>,
+    inner: Vec<usize>,
+}
+
+impl Found<'_> {
+    /// Whether a value is computed as a tree says, which uses it so often (not at all: it is the tree's result).
+    fn is(&mut self, value: usize, shape: &Shape, used: usize) -> bool {
+        let definition = &self.program.values[value].definition;
+        match (shape, definition) {
+            (Shape::Source, _) => {
+                self.sources.push(Reg(value as u16));
+                return true;
+            }
+            _ if used > 0 && (self.invariant[value] || self.uses[value] != used) => return false,
+            _ => {}
+        }
+        self.inner.extend((used > 0).then_some(value));
+        match (shape, definition) {
+            (Shape::Square { of }, Definition::Op { op: OpCode::Mul, sources }) => {
+                sources[0] == sources[1] && self.is(usize::from(sources[0].0), of, 2)
+            }
+            (Shape::Op { op, of }, Definition::Op { op: found, sources }) if op == found => {
+                // A choice compares values of the type it is of.
+                let of_f32 = *op == OpCode::Select || sources.iter().all(|&reg| self.program.dtype(reg) == Some(DType::F32));
+                let commutes = matches!(op, OpCode::Add | OpCode::Mul);
+                of_f32 && (self.are(sources, of, false) || commutes && self.are(sources, of, true))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the operands of an operation are as their trees say; otherwise nothing of them is kept.
+    fn are(&mut self, sources: &[Reg], shapes: &[&Shape], swapped: bool) -> bool {
+        let (read, taken) = (self.sources.len(), self.inner.len());
+        let operand = |i: usize| usize::from(sources[if swapped { sources.len() - 1 - i } else { i }].0);
+        let all = shapes.iter().enumerate().all(|(i, shape)| self.is(operand(i), shape, 1));
+        if !all {
+            self.sources.truncate(read);
+            self.inner.truncate(taken);
+        }
+        all
+    }
 }
 
 /// How often each value is read, kept ones once more.
@@ -48,15 +88,4 @@ fn uses(program: &TileProgram, kept: &[usize]) -> Vec<usize> {
         }
     }
     uses
-}
-
-/// The second operation with the first one in place of its operand `at`, if there is a loop for it.
-fn pair((first, operands): (OpCode, &[Reg]), (second, sources): (OpCode, &[Reg]), at: usize) -> Option<Definition> {
-    let reversed = at == 1 && second == OpCode::Sub;
-    ops::joined(first, second, reversed, crate::Isa::Portable)?;
-    if second == OpCode::Select && at != 0 {
-        return None;
-    }
-    let others = sources.iter().enumerate().filter(|&(i, _)| i != at).map(|(_, &reg)| reg);
-    Some(Definition::Joined { first, second, reversed, sources: operands.iter().copied().chain(others).collect() })
 }

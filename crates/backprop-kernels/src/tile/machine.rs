@@ -9,7 +9,7 @@ use crate::ahead::{self, Ahead};
 use crate::{DType, Isa};
 
 /// The most operands of an operation.
-const MAX_ARITY: usize = 6;
+const MAX_ARITY: usize = ops::MOST;
 /// The most stores of a program.
 const MAX_STORES: usize = 64;
 
@@ -39,9 +39,9 @@ enum Action {
 
 struct Step {
     value: u16,
-    /// The same in every box of a task: computed once, over a full box.
-    invariant: bool,
     action: Action,
+    /// The store that its value may be computed right into.
+    store: Option<usize>,
 }
 
 struct StoreStep {
@@ -50,8 +50,10 @@ struct StoreStep {
     strides: Vec<isize>,
     offset: isize,
     size: usize,
-    /// The value may be computed right into the destination where that is contiguous and no load reads the operand.
+    /// The value may be computed right into the destination where that is contiguous and none of `readers`.
     direct: bool,
+    /// Operands that are still read when the value is computed.
+    readers: Vec<usize>,
 }
 
 /// Where and over how many elements of each iteration dimension a program runs.
@@ -69,11 +71,12 @@ pub(crate) struct Region<'a> {
 
 /// A compiled tile program. Its scratch holds one address per value and the tile buffers.
 pub(crate) struct Machine {
+    /// What is the same in every box of a task: computed once, over a full box.
+    fixed: Vec<Step>,
     steps: Vec<Step>,
     stores: Vec<StoreStep>,
     /// Byte offset in the scratch of each value's buffer.
     buffers: Vec<usize>,
-    loaded: Vec<usize>,
     scratch: usize,
     tile: usize,
     /// Cache lines of the next box to ask for after each operation.
@@ -108,7 +111,7 @@ impl Machine {
         let program = &join(program, &invariant, &kept);
         let uniform = invariants(program, |_| true);
         let allocation = registers::allocate(program, &invariant, &kept);
-        let tile = if allocation.bytes(TILE) <= CACHE { TILE } else { SMALLEST_TILE };
+        let tile = if allocation.used(TILE) <= CACHE { TILE } else { SMALLEST_TILE };
         let table = (program.values.len() * size_of::<*const u8>()).next_multiple_of(64);
         let starts: Vec<usize> = allocation
             .sizes
@@ -119,15 +122,18 @@ impl Machine {
                 Some(start)
             })
             .collect();
-        let steps = allocation.order.iter().map(|&v| step(program, v, isa, &invariant, &uniform)).collect::<Option<Vec<Step>>>();
-        let steps = steps.ok_or(TileError::NoResult)?;
-        let stores = stores(program, &invariant);
+        let stores = stores(program, &invariant, &allocation.order, &kept);
+        let step = |&v: &usize| step(program, v, isa, &invariant, &uniform, &stores);
+        let order = || allocation.order.iter();
+        let fixed = order().filter(|&&v| invariant[v]).map(step).collect::<Option<Vec<Step>>>();
+        let steps = order().filter(|&&v| !invariant[v]).map(step).collect::<Option<Vec<Step>>>();
+        let (Some(fixed), Some(steps)) = (fixed, steps) else { return Err(TileError::NoResult) };
         Ok(Machine {
             share: lines_per_operation(&steps, &stores, tile),
+            fixed,
             steps,
             stores,
             buffers: allocation.buffer.iter().map(|b| b.map_or(table, |b| starts[b])).collect(),
-            loaded: loaded(program),
             scratch: table + allocation.bytes(tile),
             tile,
         })
@@ -159,18 +165,19 @@ impl Machine {
     /// elements; `first` holds for the first box a task runs in this scratch; given values are set.
     pub(crate) unsafe fn run(&self, region: Region<'_>, operands: &[*mut u8], scratch: *mut u8) {
         let n: usize = region.shape.iter().product();
-        let all: usize = region.full.iter().product();
         // SAFETY: the caller's promise; every address comes from the operands' box or the scratch's layout.
         unsafe {
             let table = scratch.cast::<*const u8>();
             let mut ahead = Ahead::new(self.share);
             let direct = self.aim_stores(&region, n, operands, scratch, &mut ahead);
-            for step in &self.steps {
-                if !step.invariant {
-                    self.perform(step, region.shape, n, region.origin, operands, scratch, direct, &mut ahead);
-                } else if region.first {
-                    self.perform(step, region.full, all, region.origin, operands, scratch, direct, &mut ahead);
+            if region.first {
+                let all: usize = region.full.iter().product();
+                for step in &self.fixed {
+                    self.perform(step, region.full, all, region.origin, operands, scratch, 0, &mut ahead);
                 }
+            }
+            for step in &self.steps {
+                self.perform(step, region.shape, n, region.origin, operands, scratch, direct, &mut ahead);
             }
             for (i, store) in self.stores.iter().enumerate() {
                 if direct >> i & 1 == 0 {
@@ -190,8 +197,8 @@ impl Machine {
         let mut direct = 0;
         for (i, store) in self.stores.iter().enumerate() {
             let base = operands[store.operand];
-            let read = self.loaded.iter().any(|&operand| operands[operand] == base);
-            if store.direct && !read && access::is_contiguous(region.shape, &store.strides) {
+            let read = || store.readers.iter().any(|&operand| operands[operand] == base);
+            if store.direct && !read() && access::is_contiguous(region.shape, &store.strides) {
                 // SAFETY: the table has one entry per value; the address lies in the destination.
                 unsafe {
                     let target = store.address(region, operands);
@@ -249,7 +256,7 @@ impl Machine {
                     for (address, &source) in addresses.iter_mut().zip(sources) {
                         *address = *scratch.cast::<*const u8>().add(usize::from(source));
                     }
-                    if direct == 0 || !self.is_direct(step.value, direct) {
+                    if step.store.is_none_or(|store| direct >> store & 1 == 0) {
                         *entry = buffer;
                     }
                     function(n, (*entry).cast_mut(), addresses.as_ptr());
@@ -258,10 +265,6 @@ impl Machine {
                 Action::Given => {}
             }
         }
-    }
-
-    fn is_direct(&self, value: u16, direct: u64) -> bool {
-        self.stores.iter().enumerate().any(|(i, store)| direct >> i & 1 == 1 && store.value == value)
     }
 }
 
@@ -295,22 +298,24 @@ fn invariants(program: &TileProgram, moving: impl Fn(usize) -> bool) -> Vec<bool
 
 /// How many lines to ask for after each operation so that the next box is there in time.
 fn lines_per_operation(steps: &[Step], stores: &[StoreStep], tile: usize) -> usize {
-    let moving = || steps.iter().filter(|step| !step.invariant);
-    let sizes = moving().filter_map(|step| match step.action {
+    let sizes = steps.iter().filter_map(|step| match step.action {
         Action::Load { size, in_place: true, .. } => Some(size),
         _ => None,
     });
-    let operations = moving().filter(|step| matches!(step.action, Action::Apply { .. })).count();
+    let operations = steps.iter().filter(|step| matches!(step.action, Action::Apply { .. })).count();
     let stored = stores.iter().filter(|store| store.direct).map(|store| store.size);
     ahead::share(sizes.chain(stored).sum::<usize>() * tile, operations)
 }
 
-fn loaded(program: &TileProgram) -> Vec<usize> {
-    let mut operands: Vec<usize> = program
-        .values
+/// Operands that are read when a value is computed, or later. A loop of joined operations may replace what it reads.
+fn readers(program: &TileProgram, value: usize, order: &[usize], last: &[usize]) -> Vec<usize> {
+    let Some(position) = order.iter().position(|&v| v == value) else { return Vec::new() };
+    let replaces = matches!(program.values[value].definition, Definition::Joined { .. });
+    let read = |v: usize| last[v] > position || last[v] == position && !replaces;
+    let mut operands: Vec<usize> = order
         .iter()
-        .filter_map(|value| match &value.definition {
-            Definition::Load { operand, .. } => Some(*operand),
+        .filter_map(|&v| match &program.values[v].definition {
+            Definition::Load { operand, .. } if read(v) => Some(*operand),
             _ => None,
         })
         .collect();
@@ -319,7 +324,8 @@ fn loaded(program: &TileProgram) -> Vec<usize> {
     operands
 }
 
-fn stores(program: &TileProgram, invariant: &[bool]) -> Vec<StoreStep> {
+fn stores(program: &TileProgram, invariant: &[bool], order: &[usize], kept: &[usize]) -> Vec<StoreStep> {
+    let last = registers::last_uses(program, order, kept);
     let mut aimed = Vec::new();
     let mut step = |store: &super::program::Store| {
         let value = usize::from(store.reg.0);
@@ -333,12 +339,20 @@ fn stores(program: &TileProgram, invariant: &[bool]) -> Vec<StoreStep> {
             offset: store.offset,
             size: program.values[value].dtype.size(),
             direct,
+            readers: readers(program, value, order, &last),
         }
     };
     program.stores.iter().map(&mut step).collect()
 }
 
-fn step(program: &TileProgram, value: usize, isa: Isa, invariant: &[bool], uniform: &[bool]) -> Option<Step> {
+fn step(
+    program: &TileProgram,
+    value: usize,
+    isa: Isa,
+    invariant: &[bool],
+    uniform: &[bool],
+    stores: &[StoreStep],
+) -> Option<Step> {
     let size = program.values[value].dtype.size();
     let action = match &program.values[value].definition {
         Definition::Load { operand, strides, offset } => {
@@ -357,11 +371,12 @@ fn step(program: &TileProgram, value: usize, isa: Isa, invariant: &[bool], unifo
             let function = if *op == OpCode::Philox && same { ops::philox_uniform(isa) } else { ops::lookup(*op, of, isa)? };
             Action::Apply { function, sources: listed(sources) }
         }
-        Definition::Joined { first, second, reversed, sources } => {
-            Action::Apply { function: ops::joined(*first, *second, *reversed, isa)?, sources: listed(sources) }
+        Definition::Joined { row, sources } => {
+            Action::Apply { function: (ops::JOINED.get(*row)?.function)(isa), sources: listed(sources) }
         }
     };
-    Some(Step { value: value as u16, invariant: invariant[value], action })
+    let store = stores.iter().position(|store| store.direct && usize::from(store.value) == value);
+    Some(Step { value: value as u16, action, store })
 }
 
 fn listed(sources: &[Reg]) -> [u16; MAX_ARITY] {
@@ -418,18 +433,28 @@ impl Cut {
         (shape, self.dims.len())
     }
 
-    /// Origin and extents of a box.
-    pub(crate) fn at(&self, number: usize) -> ([usize; MAX_RANK], [usize; MAX_RANK]) {
-        let mut origin = [0; MAX_RANK];
-        let mut shape = self.full().0;
-        origin[self.split] = number % self.chunks * self.rows;
-        shape[self.split] = self.rows.min(self.dims[self.split] - origin[self.split]);
-        let mut rest = number / self.chunks;
+    /// Calls `each(origin, shape, full)` for boxes that follow each other, with the extents of a whole box.
+    #[inline(always)]
+    pub(crate) fn each(&self, boxes: std::ops::Range<usize>, mut each: impl FnMut(&[usize], &[usize], &[usize])) {
+        let (full, rank) = self.full();
+        let (mut origin, mut shape) = ([0; MAX_RANK], full);
+        origin[self.split] = boxes.start % self.chunks * self.rows;
+        let mut rest = boxes.start / self.chunks;
         for d in (0..self.split).rev() {
             origin[d] = rest % self.dims[d];
             rest /= self.dims[d];
         }
-        (origin, shape)
+        for _ in boxes {
+            shape[self.split] = self.rows.min(self.dims[self.split] - origin[self.split]);
+            each(&origin[..rank], &shape[..rank], &full[..rank]);
+            origin[self.split] += self.rows;
+            let mut d = self.split;
+            while origin[d] >= self.dims[d] && d > 0 {
+                origin[d] = 0;
+                d -= 1;
+                origin[d] += 1;
+            }
+        }
     }
 }
 

@@ -31,3 +31,5 @@ pub use program::{OpCode, Reg, TileError, TileProgram};
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_join;

@@ -229,9 +229,8 @@ pub(crate) enum Definition {
     Given,
     /// An operation on earlier values.
     Op { op: OpCode, sources: Vec<Reg> },
-    /// Two operations in one loop: the first one's sources, then the second one's others. `reversed`: the first one's result is
-    /// the second operand.
-    Joined { first: OpCode, second: OpCode, reversed: bool, sources: Vec<Reg> },
+    /// Several operations in one loop: that of [`JOINED`](super::ops::JOINED).
+    Joined { row: usize, sources: Vec<Reg> },
 }
 
 impl Definition {

@@ -10,7 +10,7 @@ fn offset(index: &[usize], strides: &[isize], start: isize) -> usize {
 }
 
 /// Evaluates value after value over the whole iteration space.
-fn reference(program: &TileProgram, isa: Isa, operands: &mut [Vec<u8>]) {
+pub(super) fn reference(program: &TileProgram, isa: Isa, operands: &mut [Vec<u8>]) {
     let all = indices(&program.dims);
     let mut values: Vec<Vec<u8>> = Vec::new();
     for value in &program.values {
@@ -51,13 +51,13 @@ fn reference(program: &TileProgram, isa: Isa, operands: &mut [Vec<u8>]) {
     }
 }
 
-fn to_aligned(bytes: &[u8]) -> Vec<[u64; 8]> {
+pub(super) fn to_aligned(bytes: &[u8]) -> Vec<[u64; 8]> {
     let mut result = aligned(bytes.len());
     bytemuck::cast_slice_mut::<_, u8>(&mut result)[..bytes.len()].copy_from_slice(bytes);
     result
 }
 
-fn run_fused(program: &TileProgram, isa: Isa, operands: &mut [Vec<u8>], reversed: bool) {
+pub(super) fn run_fused(program: &TileProgram, isa: Isa, operands: &mut [Vec<u8>], reversed: bool) {
     let kernel = Fused::new(program, isa).unwrap();
     let mut memory: Vec<Vec<[u64; 8]>> = operands.iter().map(|bytes| to_aligned(bytes)).collect();
     let addresses: Vec<*mut u8> = memory.iter_mut().map(|m| m.as_mut_ptr().cast()).collect();
@@ -367,57 +367,4 @@ fn philox_may_start_inside_a_block() {
             assert_eq!(general[7], expected);
         }
     }
-}
-
-/// `second(first(a, b), c)`, or with the two operands of `second` swapped; of a comparison `Select`s between c and d.
-fn two_operations(n: usize, first: OpCode, second: OpCode, swapped: bool) -> TileProgram {
-    let mut p = TileProgram::new(&[n]).unwrap();
-    let [a, b, c, d] = [0, 1, 2, 3].map(|operand| p.load(operand, DType::F32, &[1], 0).unwrap());
-    let inner = p.op(first, &[a, b]).unwrap();
-    let sources = match (second, swapped) {
-        (OpCode::Select, _) => vec![inner, c, d],
-        (_, true) => vec![c, inner],
-        _ => vec![inner, c],
-    };
-    let result = p.op(second, &sources).unwrap();
-    p.store(4, &[1], 0, result).unwrap();
-    p
-}
-
-#[test]
-fn joined_operations_have_the_bits_of_single_ones() {
-    use OpCode::*;
-    let arithmetic = [Add, Sub, Mul].iter().flat_map(|&f| [Add, Sub, Mul].map(|s| (f, s)));
-    let chosen = [Eq, Ne, Lt, Le, Gt, Ge].map(|f| (f, Select));
-    let random = &mut Random(23);
-    for (first, second) in arithmetic.chain(chosen) {
-        for (n, swapped) in [(0, false), (1, true), (5, false), (33, true), (1024, false), (2500, true)] {
-            let program = two_operations(n, first, second, swapped);
-            let joined = super::join::join(&program, &[false; 6], &[5]);
-            assert!(matches!(joined.values[5].definition, Definition::Joined { .. }), "{first:?} {second:?}");
-            let value = |i: usize, random: &mut Random| [0.0, -0.0, 1.5, random.float()][(random.below(6) + i % 2).min(3)];
-            let operand = |random: &mut Random| (0..n).flat_map(|i| f32::to_le_bytes(value(i, random))).collect::<Vec<u8>>();
-            let operands: Vec<Vec<u8>> = (0..5).map(|_| operand(random)).collect();
-            for isa in fused_isas() {
-                let (mut found, mut expected) = (operands.clone(), operands.clone());
-                run_fused(&program, isa, &mut found, false);
-                reference(&program, isa, &mut expected);
-                assert_eq!(found, expected, "{first:?} {second:?} {n} {isa:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn what_is_needed_itself_is_not_joined() {
-    let mut program = two_operations(9, OpCode::Add, OpCode::Mul, false);
-    let single = |p: &TileProgram, kept: &[usize], invariant: &[bool]| {
-        let joined = super::join::join(p, invariant, kept);
-        matches!(joined.values[5].definition, Definition::Op { .. })
-    };
-    assert!(single(&program, &[4, 5], &[false; 6]));
-    assert!(single(&program, &[5], &[true, true, false, false, true, false]));
-    assert!(!single(&program, &[5], &[false; 6]));
-    program.op(OpCode::Neg, &[Reg(4)]).unwrap();
-    assert!(single(&program, &[5, 6], &[false; 7]));
 }

@@ -37,11 +37,6 @@ pub(super) trait Lane3 {
     fn at<const FMA: bool>(a: Self::A, b: Self::B, c: Self::B) -> Self::B;
 }
 
-/// A function of four `f32`.
-pub(super) trait Lane4 {
-    fn at<const FMA: bool>(a: f32, b: f32, c: f32, d: f32) -> f32;
-}
-
 /// Elements per padded remainder block: a multiple of every vector width.
 const BLOCK: usize = 32;
 
@@ -136,20 +131,6 @@ unsafe fn body3<L: Lane3, const FMA: bool>(n: usize, dst: *mut u8, src: *const *
     }
 }
 
-/// # Safety
-/// `src` lists four addresses of `n` elements; `dst` holds `n` elements elsewhere.
-#[inline(always)]
-unsafe fn body4<L: Lane4, const FMA: bool>(n: usize, dst: *mut u8, src: *const *const u8) {
-    // SAFETY: promised by the caller.
-    let (target, [a, b, c, d]) = unsafe {
-        let read = |i: usize| std::slice::from_raw_parts((*src.add(i)).cast::<f32>(), n);
-        (std::slice::from_raw_parts_mut(dst.cast::<f32>(), n), [read(0), read(1), read(2), read(3)])
-    };
-    for ((((t, &a), &b), &c), &d) in target.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        *t = L::at::<FMA>(a, b, c, d);
-    }
-}
-
 per_isa! {
     /// The loop over a function of one element.
     pub(super) fn op1[L: Lane1](n: usize, dst: *mut u8, src: *const *const u8) = body1
@@ -162,11 +143,6 @@ per_isa! {
     /// The loop over a function of three elements.
     pub(super) fn op3[L: Lane3](n: usize, dst: *mut u8, src: *const *const u8) = body3
 }
-per_isa! {
-    /// The loop over a function of four elements.
-    pub(super) fn op4[L: Lane4](n: usize, dst: *mut u8, src: *const *const u8) = body4
-}
-
 /// Declares zero-sized function types and their element functions.
 macro_rules! lanes {
     ($($name:ident $(<$g:ident : $bound:ident>)? : $long:literal ($a:ident : $in:ty) -> $out:ty = $e:expr;)*) => {
