@@ -206,9 +206,8 @@ pub(super) fn normalise<'g>(
         3,
         |x| {
             let whole = |t| spread(t, &shape, over);
-            let mean = x[0].mean(over);
+            let [mean, variance] = moments(x[0], over);
             let centred = x[0] - whole(mean);
-            let variance = (centred * centred).mean(over);
             let rstd = (variance + eps).rsqrt();
             let [weight, bias] = [x[1], x[2]].map(|p| p.broadcast_in_dim(shape.clone(), along));
             vec![centred * whole(rstd) * weight + bias, mean, variance, rstd]
@@ -228,6 +227,25 @@ pub(super) fn normalise<'g>(
             vec![Some(dx), Some(sums[0]), Some(sums[1])]
         },
     )
+}
+
+/// Mean and (biased) variance over dimensions. What goes over samples and within each is formed within the samples first, so that a
+/// sample is read once: the squares of a sample's distances from its own mean, and of the means' distances from the mean of all. Chan,
+/// Golub and LeVeque, "Algorithms for computing the sample variance".
+fn moments<'g>(x: Tensor<'g>, over: &[usize]) -> [Tensor<'g>; 2] {
+    let shape = x.shape();
+    let count = |dims: &[usize]| dims.iter().map(|&d| shape[d]).product::<usize>() as f64;
+    let (&[0, ref within @ ..], true) = (over, over.len() > 1) else {
+        let mean = x.mean(over);
+        let centred = x - spread(mean, &shape, over);
+        return [mean, (centred * centred).mean(over)];
+    };
+    let sums = x.sum(within);
+    let centred = x - spread(sums, &shape, within) * (1.0 / count(within));
+    let squares = (centred * centred).sum(within).sum(&[0]);
+    let mean = sums.sum(&[0]) * (1.0 / count(over));
+    let apart = sums * (1.0 / count(within)) - spread(mean, &sums.shape(), &[0]);
+    [mean, (squares + (apart * apart).sum(&[0]) * count(within)) * (1.0 / count(over))]
 }
 
 /// `g − mean(g) − x̂·mean(g·x̂)`, given the sums of `g·x̂` and `g` over `over`.
