@@ -37,7 +37,7 @@ pub(crate) fn run(options: &InspectOptions) -> Result<(), Failure> {
 
 /// Prints the training graph before and after each run of a pass.
 fn show_pass(trainer: &Trainer<'_>, rows: usize, name: &str) -> Result<(), Failure> {
-    let passes = pass::pipeline(&[backprop::core::random::PHILOX]);
+    let passes = pass::pipeline(|c| c.region == backprop::core::random::PHILOX);
     let mut known: Vec<&str> = passes.iter().map(|p| p.name()).collect();
     known.sort_unstable();
     known.dedup();

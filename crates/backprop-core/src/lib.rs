@@ -13,6 +13,7 @@ pub mod op;
 pub mod pass;
 pub mod random;
 pub mod reference;
+pub mod sequence;
 pub mod stablehlo;
 
 pub use backprop_kernels::{DType, Isa};

@@ -11,6 +11,11 @@ pub trait Kernel: Send + Sync {
     /// Independent tasks of a stage: a pure function of shape and dtype. May be zero.
     fn tasks(&self, stage: usize) -> usize;
 
+    /// Among how many stages its work is about equally divided, where it does the same again and again.
+    fn rounds(&self) -> usize {
+        1
+    }
+
     /// How many of the first stages depend on the second operand alone, a product's weights: runs on other first operands can share them,
     /// because later stages only read the workspace.
     fn shared_stages(&self) -> usize {

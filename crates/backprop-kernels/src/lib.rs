@@ -18,6 +18,7 @@ pub mod movement;
 pub mod philox;
 pub mod pool;
 pub mod reduce;
+pub mod sequence;
 mod simd;
 pub mod tile;
 pub mod window;

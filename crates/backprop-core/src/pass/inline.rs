@@ -4,13 +4,13 @@ use super::{Pass, rewrite::Rewrite};
 use crate::{
     Graph,
     graph::{NodeId, ValueId},
-    op::Op,
+    op::{Composite, Op},
 };
 
 /// Replaces every composite by its body, but for those the backend has a kernel for.
 pub struct Inline {
-    /// Names of regions left alone.
-    pub keep: &'static [&'static str],
+    /// Whether a region is left alone.
+    pub keep: fn(&Composite) -> bool,
 }
 
 impl Pass for Inline {
@@ -22,7 +22,7 @@ impl Pass for Inline {
         let mut rewrite = Rewrite::new(graph);
         for (id, node) in graph.iter() {
             match &node.op {
-                Op::Composite(region) if !self.keep.contains(&region.region.as_str()) => {
+                Op::Composite(region) if !(self.keep)(region) => {
                     self.splice(&mut rewrite, id, &self.run(&region.body));
                 }
                 Op::Scan(_) => {

@@ -20,7 +20,7 @@ pub use inline::Inline;
 pub use merge_scans::MergeScans;
 pub use simplify::Simplify;
 
-use crate::Graph;
+use crate::{Graph, op::Composite};
 
 /// A transformation of a graph that keeps every output bit for bit.
 pub trait Pass: Send + Sync {
@@ -31,8 +31,8 @@ pub trait Pass: Send + Sync {
     fn run(&self, graph: &Graph) -> Graph;
 }
 
-/// The passes every backend runs before its own, in order. `keep` names the composites the backend has kernels for.
-pub fn pipeline(keep: &'static [&'static str]) -> Vec<Box<dyn Pass>> {
+/// The passes every backend runs before its own, in order. `keep` tells the composites the backend has kernels for.
+pub fn pipeline(keep: fn(&Composite) -> bool) -> Vec<Box<dyn Pass>> {
     vec![
         Box::new(Inline { keep }),
         Box::new(Simplify),

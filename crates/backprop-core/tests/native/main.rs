@@ -4,5 +4,6 @@ mod bits;
 mod common;
 mod memory;
 mod samples;
+mod sequences;
 mod state;
 mod steps;

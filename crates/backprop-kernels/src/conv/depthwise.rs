@@ -76,7 +76,7 @@ impl Depthwise {
     /// are too many taps.
     pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Depthwise> {
         let (spec, groups) = (&phase.spec, phase.groups);
-        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms(), runs: phase.runs };
+        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms(), runs: phase.runs, whole: false };
         if x.splits() > 1 {
             return None;
         }

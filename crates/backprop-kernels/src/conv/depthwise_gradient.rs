@@ -40,7 +40,7 @@ impl DepthwiseGradient {
     /// Plans it for groups of one batch, one channel and one feature whose operands are adjacent.
     pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> DepthwiseGradient {
         let (spec, groups) = (&phase.spec, phase.groups);
-        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms(), runs: phase.runs };
+        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms(), runs: phase.runs, whole: false };
         let dims = Dim::all(spec);
         let mut outer = dims.clone();
         let cols = outer.pop().unwrap_or(Dim::UNIT);

@@ -88,7 +88,14 @@ impl Gradient {
     ) -> Gradient {
         let (spec, groups, tiles) = (&phase.spec, phase.groups, Tiles::of(isa));
         let mut dims = Dim::all(spec);
-        let x = Extents { batch: groups.count, m: spec.positions(), n: groups.features, k: spec.terms(), runs: phase.runs };
+        let x = Extents {
+            batch: groups.count,
+            m: spec.positions(),
+            n: groups.features,
+            k: spec.terms(),
+            runs: phase.runs,
+            whole: false,
+        };
         let mut rows = spec.batch;
         if let (true, Some(inner)) = (merged, dims.last_mut()) {
             rows *= std::mem::replace(&mut inner.taps, 1);

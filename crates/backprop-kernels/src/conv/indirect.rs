@@ -69,6 +69,7 @@ impl Indirect {
             n: groups.features,
             k: phase.spec.terms(),
             runs: phase.runs,
+            whole: false,
         };
         let across = across(phase, &patches);
         let (rows, cols) = block(x, across, tiles);

@@ -162,7 +162,7 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn
     let weights_mode = if spec.terms() > 2 * (positions * phase.runs).max(8 * features) { Mode::Private } else { Mode::Shared };
     let weights = Side { source: weights(phase, groups, isa), operand: 1, mode: weights_mode };
     let patches = Side { source: source(spec, groups, &rows, isa), operand: 0, mode: Mode::Private };
-    let x = |m: usize, n: usize| Extents { batch: groups.count, m, n, k: spec.terms(), runs: phase.runs };
+    let x = |m: usize, n: usize| Extents { batch: groups.count, m, n, k: spec.terms(), runs: phase.runs, whole: false };
     let micro = Micro::of(isa);
     Box::new(if swap {
         let out = Output { row: out.col, col: out.row, ..out };

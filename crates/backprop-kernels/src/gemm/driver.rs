@@ -86,21 +86,25 @@ struct Sums {
 }
 
 impl Driver {
-    pub fn new(
-        x: Extents,
-        micro: &'static Micro,
-        mut a: Side,
-        mut b: Side,
-        out: Output,
-        epilogue: Option<Arc<dyn Epilogue>>,
-    ) -> Driver {
+    pub fn new(x: Extents, micro: &'static Micro, a: Side, b: Side, out: Output, epilogue: Option<Arc<dyn Epilogue>>) -> Driver {
         let private = match (a.mode, b.mode) {
             (Mode::Private, Mode::Private) => Private::Both,
             (Mode::Shared, Mode::Private) => Private::B,
             (Mode::Direct | Mode::Shared, Mode::Direct | Mode::Shared) => Private::None,
             _ => Private::A,
         };
-        let mut block = Block::choose(x, micro, private);
+        Driver::cut(x, micro, Block::choose(x, micro, private), [a, b], out, epilogue)
+    }
+
+    /// Plans a product in blocks of so many rows and columns.
+    pub fn cut(
+        x: Extents,
+        micro: &'static Micro,
+        mut block: Block,
+        [mut a, mut b]: [Side; 2],
+        out: Output,
+        epilogue: Option<Arc<dyn Epilogue>>,
+    ) -> Driver {
         block.m = block.m.max(1);
         let (row_blocks, col_blocks) = (x.m.div_ceil(block.m), x.n.div_ceil(block.n));
         let small = x.multiply_adds() <= SMALL && x.runs == 1;

@@ -14,6 +14,9 @@ const SPLIT_CHUNKS: usize = 4;
 /// Elements of the output block that `splits` reckons with.
 const BLOCK: usize = 128 * 128;
 
+/// Rows of a block at most that an epilogue finishes by groups of columns.
+const GROUP_ROWS: usize = 84;
+
 /// Rows and columns from which on an operand does not fit into the second-level cache.
 const LARGE: usize = 768;
 
@@ -26,6 +29,8 @@ pub(crate) struct Extents {
     pub k: usize,
     /// How often it runs with the same right operand and other left ones.
     pub runs: usize,
+    /// Sums are never formed in parts.
+    pub whole: bool,
 }
 
 impl Extents {
@@ -46,6 +51,9 @@ impl Extents {
     ///
     /// The bits of the result depend on it, so it looks neither at the instruction set nor at how the outputs are arranged.
     pub fn splits(self) -> usize {
+        if self.whole {
+            return 1;
+        }
         let blocks = self.outputs().div_ceil(BLOCK).max(1);
         let wanted = (self.multiply_adds() / TASK).clamp(1, MAX_SPLITS);
         (wanted / blocks).min(self.chunks() / SPLIT_CHUNKS).max(1)
@@ -73,6 +81,15 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Blocks for an epilogue that needs `group` columns together: of a product that runs again and again, a stage each time.
+    pub fn of_groups(x: Extents, micro: &Micro, group: usize) -> Block {
+        let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1)).max(1);
+        let area = (x.multiply_adds() / 8).clamp(SMALL / 2, TASK / 2) / x.k.max(1);
+        let panel = even(x.m, micro.rows);
+        let m = panel * even(x.m.div_ceil(panel), (GROUP_ROWS / panel).max(1));
+        Block { m, n: group * ((area / m + group / 2) / group).clamp(1, (256 / group).max(1)) }
+    }
+
     pub fn choose(x: Extents, micro: &Micro, private: Private) -> Block {
         let depth = x.k.div_ceil(x.splits()).max(1);
         let all = x.multiply_adds();

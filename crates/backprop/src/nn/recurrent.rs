@@ -1,8 +1,8 @@
 use super::{Dropout, Layer, Scope};
 use crate::init::{Init, bound_of_fan_in};
 use backprop_core::{
-    Builder, Tensor, Type,
-    op::{ScanSpec, composite, scan},
+    Tensor, Type,
+    sequence::{Direction, SequenceCell, sequence},
 };
 use serde::{Deserialize, Serialize};
 
@@ -202,39 +202,12 @@ impl Cell {
         }
     }
 
-    /// Rows of the weights per element of the hidden state.
-    fn gates(self) -> usize {
+    fn kind(self) -> SequenceCell {
         match self {
-            Cell::Rnn(_) => 1,
-            Cell::Gru => 3,
-            Cell::Lstm => 4,
-        }
-    }
-
-    /// Carried values: the hidden state, and the cell state of an LSTM.
-    fn states(self) -> usize {
-        if matches!(self, Cell::Lstm) { 2 } else { 1 }
-    }
-
-    /// New states from the input's part `[N, gates·H]`, the states `[N, H]`, and the recurrent weight (and bias, for a GRU).
-    fn step<'b>(self, projected: Tensor<'b>, states: &[Tensor<'b>], weights: &[Tensor<'b>]) -> Vec<Tensor<'b>> {
-        let (hidden, h) = (states[0], states[0].dim(-1));
-        let recurrent = hidden.linear(weights[0]);
-        let gate = |of: Tensor<'b>, k: usize| of.slice_dim(1, k * h, (k + 1) * h);
-        match self {
-            Cell::Rnn(Nonlinearity::Tanh) => vec![(projected + recurrent).tanh()],
-            Cell::Rnn(Nonlinearity::Relu) => vec![(projected + recurrent).relu()],
-            Cell::Gru => {
-                let recurrent = weights.get(1).map_or(recurrent, |&bias| recurrent + bias);
-                let [reset, update] = [0, 1].map(|k| (gate(projected, k) + gate(recurrent, k)).logistic());
-                let new = (gate(projected, 2) + reset * gate(recurrent, 2)).tanh();
-                vec![(1.0 - update) * new + update * hidden]
-            }
-            Cell::Lstm => {
-                let gates = projected + recurrent;
-                let cell = gate(gates, 1).logistic() * states[1] + gate(gates, 0).logistic() * gate(gates, 2).tanh();
-                vec![gate(gates, 3).logistic() * cell.tanh(), cell]
-            }
+            Cell::Rnn(Nonlinearity::Tanh) => SequenceCell::Tanh,
+            Cell::Rnn(Nonlinearity::Relu) => SequenceCell::Relu,
+            Cell::Gru => SequenceCell::Gru,
+            Cell::Lstm => SequenceCell::Lstm,
         }
     }
 }
@@ -266,21 +239,21 @@ impl Stack {
         };
         // Whatever stands in the padding, its products with weights and cotangents must be 0.
         let mut sequence = keep.map_or(x, |keep| keep_positions(keep, x));
-        let zeros = vec![cx.builder().zeros(Type::new(x.dtype(), [x.dim(0), self.hidden])); self.cell.states()];
+        let zeros = vec![cx.builder().zeros(Type::new(x.dtype(), [x.dim(0), self.hidden])); self.cell.kind().states()];
         let mut states = Vec::new();
         for layer in 0..self.layers {
             if layer > 0 && self.dropout != 0.0 {
                 sequence = Dropout::new(self.dropout).forward(cx, sequence);
             }
-            let mut sequences = Vec::new();
+            let mut directions = Vec::new();
             for reverse in [false, true].into_iter().take(self.directions) {
                 let parameters = self.parameters(cx, layer, reverse, sequence.dim(-1));
-                let first = first.get(states.len()).unwrap_or(&zeros);
-                let (hidden, last) = self.sequence(sequence, first, &parameters, keep, reverse);
-                sequences.push(hidden);
-                states.push(last);
+                let first = first.get(states.len() + directions.len()).unwrap_or(&zeros);
+                directions.push(self.direction(sequence, first, &parameters));
             }
-            sequence = if let [forward, backward] = sequences[..] { forward.concatenate(&[backward], 2) } else { sequences[0] };
+            let (hidden, last) = self.sequence(&directions, keep);
+            sequence = hidden;
+            states.extend(last);
         }
         Run { sequence, states }
     }
@@ -305,7 +278,7 @@ impl Stack {
 
     fn parameters<'g>(&self, cx: &mut Scope<'g>, layer: usize, reverse: bool, features: usize) -> Vec<Tensor<'g>> {
         let (h, init) = (self.hidden, Init::uniform(bound_of_fan_in(self.hidden)));
-        let (rows, end) = (self.cell.gates().saturating_mul(h), if reverse { "_reverse" } else { "" });
+        let (rows, end) = (self.cell.kind().gates().saturating_mul(h), if reverse { "_reverse" } else { "" });
         let mut parameters = vec![
             cx.param(&format!("weight_ih_l{layer}{end}"), [rows, features], &init),
             cx.param(&format!("weight_hh_l{layer}{end}"), [rows, h], &init),
@@ -317,57 +290,41 @@ impl Stack {
         parameters
     }
 
-    /// One layer in one direction over the whole sequence: the input's products for all time steps at once, then the recurrence.
-    /// Hidden states `[N, T, H]`, and the states after the last step.
+    /// What a layer's recurrence in one direction begins with: the input's products for all time steps at once.
     #[track_caller]
-    fn sequence<'g>(
-        &self,
-        x: Tensor<'g>,
-        first: &[Tensor<'g>],
-        parameters: &[Tensor<'g>],
-        keep: Option<Tensor<'g>>,
-        reverse: bool,
-    ) -> (Tensor<'g>, Vec<Tensor<'g>>) {
-        let masks: Vec<Tensor<'g>> = keep.into_iter().collect();
-        let operands = [&[x], first, parameters, &masks[..]].concat();
-        let region = format!("{}_sequence", self.cell.name());
-        let spec = ScanSpec { length: x.dim(1), reverse };
-        let outputs = composite(x.builder(), &region, &operands, |b, o| self.body(b, o, spec));
-        let at = |i: usize| outputs.get(i).copied().unwrap_or(x);
-        (at(0), (1..=self.cell.states()).map(at).collect())
-    }
-
-    fn body<'b>(&self, b: &'b Builder, o: &[Tensor<'b>], spec: ScanSpec) -> Vec<Tensor<'b>> {
-        let (states, rest) = o[1..].split_at(self.cell.states());
-        let (parameters, masks) = rest.split_at(if self.bias { 4 } else { 2 });
-        let mut projected = o[0].transpose(&[1, 0, 2]).linear(parameters[0]);
-        let mut constants = vec![parameters[1]];
+    fn direction<'g>(&self, x: Tensor<'g>, first: &[Tensor<'g>], parameters: &[Tensor<'g>]) -> Direction<'g> {
+        let mut input = x.transpose(&[1, 0, 2]).linear(parameters[0]);
+        let mut bias = None;
         match (parameters.get(2), parameters.get(3)) {
-            (Some(&input), Some(&recurrent)) if matches!(self.cell, Cell::Gru) => {
-                projected = projected + input;
-                constants.push(recurrent);
+            (Some(&of_input), Some(&recurrent)) if matches!(self.cell, Cell::Gru) => {
+                input = input + of_input;
+                bias = Some(recurrent);
             }
-            (Some(&input), Some(&recurrent)) => projected = projected + (input + recurrent),
+            (Some(&of_input), Some(&recurrent)) => input = input + (of_input + recurrent),
             _ => {}
         }
-        let mut slices = vec![projected];
-        slices.extend(masks.iter().map(|keep| keep.t()));
-        let (last, stacked) = scan(b, spec, &constants, states, &slices, |constants, carried, slices| {
-            let new = self.cell.step(slices[0], carried, constants);
-            let Some(&keep) = slices.get(1) else {
-                let hidden = new[0];
-                return (new, vec![hidden]);
-            };
-            let keep = keep.broadcast_in_dim(carried[0].shape(), &[0]);
-            let zeros = keep.builder().zeros(carried[0].ty());
-            let hidden = keep.select(new[0], zeros);
-            (new.iter().zip(carried).map(|(&new, &old)| keep.select(new, old)).collect(), vec![hidden])
-        });
-        [&[stacked[0].transpose(&[1, 0, 2])], &last[..]].concat()
+        Direction { input, weight: parameters[1], first: first.to_vec(), bias }
+    }
+
+    /// One layer over the whole sequence. Hidden states `[N, T, H]`, and each direction's states after its last step.
+    #[track_caller]
+    fn sequence<'g>(&self, directions: &[Direction<'g>], keep: Option<Tensor<'g>>) -> (Tensor<'g>, Vec<Vec<Tensor<'g>>>) {
+        let states = sequence(self.cell.kind(), directions, keep.map(Tensor::t));
+        let hidden: Vec<Tensor> = states.iter().map(|states| states[0]).collect();
+        let hidden = if let [forward, backward] = hidden[..] { forward.concatenate(&[backward], 2) } else { hidden[0] };
+        let hidden = keep.map_or(hidden, |keep| keep_positions(keep.t(), hidden));
+        let last = |(d, states): (usize, &Vec<Tensor<'g>>)| {
+            let length = directions[d].input.dim(0);
+            let Some(end) = length.checked_sub(1) else { return directions[d].first.clone() };
+            let at = if d == 0 { end } else { 0 };
+            states.iter().map(|s| s.slice_dim(0, at, at + 1).reshape([s.dim(1), s.dim(2)])).collect()
+        };
+        let last = states.iter().enumerate().map(last).collect();
+        (hidden.transpose(&[1, 0, 2]), last)
     }
 }
 
-/// `[N, T, F]` with zeros where `keep` `[N, T]` is false.
+/// `[N, T, F]` with zeros where `keep` `[N, T]` is false, or both in the order of time.
 pub(super) fn keep_positions<'g>(keep: Tensor<'g>, x: Tensor<'g>) -> Tensor<'g> {
     keep.broadcast_in_dim(x.shape(), &[0, 1]).select(x, x.builder().zeros(x.ty()))
 }

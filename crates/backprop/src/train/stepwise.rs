@@ -125,7 +125,7 @@ impl<'b> Stepwise<'b> {
     /// convolutions. What only counts, compares or draws is not among them.
     pub(crate) fn flops(&self) -> Result<[u64; 2], TrainError> {
         let graph = self.trainer.graph(self.rows())?;
-        let graph = pass::optimize(&graph, &pass::pipeline(&[random::PHILOX]), &mut |_, _, _| ());
+        let graph = pass::optimize(&graph, &pass::pipeline(|c| c.region == random::PHILOX), &mut |_, _, _| ());
         let real = graph.nodes.iter().filter(|node| node.outputs.iter().any(|ty| ty.dtype.is_float()));
         let flops = real.map(|node| {
             let inputs: Vec<Type> = node.inputs.iter().map(|&v| graph.ty(v).clone()).collect();

@@ -187,7 +187,7 @@ fn losses() {
     check_loss(BceWithLogits::new().pos_weight(2.5), shapes, numbers);
 }
 
-/// A layer's own derivative (of a composite or a scan) that is scaled, dropped or overwrites what other readers contribute.
+/// A layer's own derivative (of a composite) that is scaled, dropped or overwrites what other readers contribute.
 #[test]
 fn wrong_derivatives_of_layers_are_noticed() {
     let layers: [(&str, Box<dyn Layer>, &[usize]); 7] = [
@@ -197,7 +197,7 @@ fn wrong_derivatives_of_layers_are_noticed() {
         ("composite", Box::new(LayerNorm::new().eps(1e-3)), &[2, 5]),
         ("convolution", Box::new(Conv2d::new(3, 3)), &[1, 4, 4, 2]),
         ("dot_general", Box::new(Linear::new(3)), &[2, 3]),
-        ("scan", Box::new(Lstm::new(2)), &[2, 3, 2]),
+        ("composite", Box::new(Lstm::new(2)), &[2, 3, 2]),
     ];
     layers.iter().for_each(|(op, layer, shape)| check_faults(op, &**layer, shape));
 }

@@ -75,9 +75,9 @@ fn pools_of_padded_sequences() {
 #[test]
 fn wrong_derivatives_are_noticed() {
     let cases: [(&str, Box<dyn Layer>, &[usize]); 4] = [
-        ("scan", Box::new(Rnn::new(2)), &[2, 3, 2]),
-        ("scan", Box::new(Gru::new(2).bidirectional(true)), &[2, 3, 2]),
-        ("scan", Box::new(Padded(Gru::new(2))), &[2, 3, 2]),
+        ("composite", Box::new(Rnn::new(2)), &[2, 3, 2]),
+        ("composite", Box::new(Gru::new(2).bidirectional(true)), &[2, 3, 2]),
+        ("composite", Box::new(Padded(Gru::new(2))), &[2, 3, 2]),
         ("composite", Box::new(MultiHeadAttention::new(2)), &[2, 3, 4]),
     ];
     cases.iter().for_each(|(op, layer, shape)| check_faults(op, &**layer, shape));

@@ -442,7 +442,11 @@ fn launch(code: &mut Code, calls: &[usize]) {
         }
         if tasks > 0 {
             let launches = first..code.launches.len();
-            let time: f64 = code.launches[launches.clone()].iter().map(|l| code.kernels[code.calls[l.call].info].seconds()).sum();
+            let seconds = |l: &Launch| {
+                let call = &code.calls[l.call];
+                code.kernels[call.info].seconds() / call.kernel.rounds() as f64
+            };
+            let time: f64 = code.launches[launches.clone()].iter().map(seconds).sum();
             let phase = Tasks { tasks, short: time < SHORT };
             code.steps.push(Step::Tasks { phase, launches });
         }

@@ -5,6 +5,7 @@
 
 use super::{
     product::{self, Product},
+    sequence::{self, SequenceNode},
     view::View,
     window,
 };
@@ -82,6 +83,7 @@ pub(crate) enum NodeOp {
     /// A primitive whose operands are dense; those of a concatenation and a padding are any views.
     Dense(Op),
     Scan(Scan),
+    Sequence(SequenceNode),
 }
 
 #[derive(Clone, Debug)]
@@ -147,9 +149,9 @@ impl Lowered {
     }
 }
 
-struct Lowering<'a> {
-    graph: &'a Graph,
-    result: Lowered,
+pub(super) struct Lowering<'a> {
+    pub graph: &'a Graph,
+    pub result: Lowered,
     accesses: HashMap<ValueId, Access>,
     /// Dense copies made so far.
     copies: HashMap<Access, Val>,
@@ -195,11 +197,11 @@ impl Lowering<'_> {
         self.result.values.len() - 1
     }
 
-    fn whole(&self, value: Val) -> Access {
+    pub(super) fn whole(&self, value: Val) -> Access {
         Access { value, view: self.result.view(value) }
     }
 
-    fn push(&mut self, op: NodeOp, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Val> {
+    pub(super) fn push(&mut self, op: NodeOp, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Val> {
         let node = self.result.nodes.len();
         let outputs: Vec<Val> = types.iter().map(|ty| self.value(ty.clone(), Def::Node(node))).collect();
         self.result.nodes.push(Node { op, inputs, outputs: outputs.clone(), path: self.path.clone(), flops });
@@ -207,7 +209,7 @@ impl Lowering<'_> {
     }
 
     /// A dense copy of what an access reads.
-    fn copy(&mut self, access: &Access) -> Access {
+    pub(super) fn copy(&mut self, access: &Access) -> Access {
         if let Some(&value) = self.copies.get(access) {
             return self.whole(value);
         }
@@ -218,9 +220,12 @@ impl Lowering<'_> {
     }
 
     /// The access itself where its elements are adjacent in memory, else one to a copy.
-    fn dense(&mut self, access: &Access) -> Access {
-        let in_memory = !matches!(self.result.values[access.value].def, Def::Scalar(_) | Def::Iota);
-        if in_memory && access.view.is_dense() { access.clone() } else { self.copy(access) }
+    pub(super) fn dense(&mut self, access: &Access) -> Access {
+        if self.is_in_memory(access) && access.view.is_dense() { access.clone() } else { self.copy(access) }
+    }
+
+    pub(super) fn is_in_memory(&self, access: &Access) -> bool {
+        !matches!(self.result.values[access.value].def, Def::Scalar(_) | Def::Iota)
     }
 
     fn node(&mut self, id: NodeId) -> Result<(), Error> {
@@ -231,6 +236,7 @@ impl Lowering<'_> {
         let accesses = match &node.op {
             Op::Barrier(_) | Op::StopGradient(_) => inputs,
             Op::Constant(constant) => vec![self.literal(&constant.value)],
+            Op::Composite(composite) if sequence::has_kernel(composite) => self.sequence(composite, id, inputs, flops),
             op => match self.view_of(op, &inputs) {
                 Some(access) => vec![access],
                 None => self.compute(op, inputs, &node.outputs, flops)?,
@@ -426,10 +432,7 @@ impl Lowering<'_> {
 
     /// Values that are never in memory are copied there.
     fn readable(&mut self, inputs: Vec<Access>) -> Vec<Access> {
-        let readable = |access: Access, s: &mut Self| match s.result.values[access.value].def {
-            Def::Scalar(_) | Def::Iota => s.copy(&access),
-            _ => access,
-        };
+        let readable = |access: Access, s: &mut Self| if s.is_in_memory(&access) { access } else { s.copy(&access) };
         inputs.into_iter().map(|access| readable(access, self)).collect()
     }
 

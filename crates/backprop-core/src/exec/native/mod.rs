@@ -12,6 +12,7 @@ mod product;
 mod profile;
 mod program;
 mod run;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -27,14 +28,17 @@ use super::{Backend, Program, Signature};
 use crate::{
     Error, Graph,
     graph::Role,
+    op::Composite,
     pass::{self, Inline, Pass, chain::Limits},
 };
 use assemble::Settings;
 use backprop_kernels::{Isa, pool::Pool};
 use std::sync::Arc;
 
-/// Composites there are instructions for.
-const KEPT: &[&str] = &[crate::random::PHILOX];
+/// Whether there are instructions or a kernel for a composite.
+fn is_kept(composite: &Composite) -> bool {
+    composite.region == crate::random::PHILOX || sequence::has_kernel(composite)
+}
 
 /// How a graph is compiled. Every choice gives the same bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,9 +112,9 @@ impl Native {
     pub fn build(&self, graph: &Graph) -> Result<NativeProgram, Error> {
         crate::graph::verify(graph)?;
         let graph = if self.options.optimize {
-            pass::optimize(graph, &pass::pipeline(KEPT), &mut |_, _, _| ())
+            pass::optimize(graph, &pass::pipeline(is_kept), &mut |_, _, _| ())
         } else {
-            Inline { keep: &[] }.run(graph)
+            Inline { keep: |_| false }.run(graph)
         };
         let parts = if self.options.fuse { samples(&graph) } else { 1 };
         let limits = if self.options.link_all { Limits::NONE } else { Limits::USUAL };

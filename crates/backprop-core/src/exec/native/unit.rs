@@ -165,6 +165,15 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
     let n = &graph.nodes[node];
     match &n.op {
         NodeOp::Scan(scan) => Ok(unit(Work::Scan(Box::new(scan.clone())), graph, &n.inputs, n.outputs.clone())),
+        NodeOp::Sequence(s) => {
+            let mut unit = unit(Work::Kernel(s.kernel(isa)), graph, &n.inputs, n.outputs.clone());
+            for (output, input) in s.replaceable() {
+                let gates = &n.inputs[input];
+                let once = n.inputs.iter().filter(|access| access.value == gates.value).count() == 1;
+                unit.in_step[output].extend((once && graph.is_identity(gates)).then_some(gates.value));
+            }
+            Ok(unit)
+        }
         NodeOp::Dense(Op::ArgReduce(arg)) => {
             let ty = &graph.values[n.inputs[0].value].ty;
             let shape = &n.inputs[0].view.shape;
@@ -263,5 +272,6 @@ fn node_name(op: &NodeOp) -> &'static str {
         NodeOp::Reduce(_) => "reduce",
         NodeOp::Dense(op) => op.name(),
         NodeOp::Scan(_) => "scan",
+        NodeOp::Sequence(s) => s.name(),
     }
 }

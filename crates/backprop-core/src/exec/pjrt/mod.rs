@@ -173,9 +173,9 @@ struct Written {
 fn write(graph: &Graph, options: &PjrtOptions) -> Result<Written, Error> {
     crate::graph::verify(graph)?;
     let optimized = if options.optimize {
-        pass::optimize(graph, &pass::pipeline(&[]), &mut |_, _, _| ())
+        pass::optimize(graph, &pass::pipeline(|_| false), &mut |_, _, _| ())
     } else {
-        Inline { keep: &[] }.run(graph)
+        Inline { keep: |_| false }.run(graph)
     };
     let packed = pack::pack(&optimized);
     let mut layout = Layout { devices: options.devices, split: options.split.clone(), ..Layout::default() };
