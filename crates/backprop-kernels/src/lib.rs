@@ -1,9 +1,9 @@
 //! CPU kernels of the backprop training engine, on plain memory: knows no graph.
 //!
 //! A kernel is *planned* once from shapes, element types and instruction set, and then run every step through the one trait
-//! [`Kernel`]: stages separated by barriers, each stage a number of independent tasks. The decomposition into tasks and the
-//! order of every floating-point operation are pure functions of (shape, dtype) — never of thread count, cache size, timing or
-//! vector width — so results are identical bits on any number of threads and on AVX2 and AVX-512.
+//! [`Kernel`]: stages separated by barriers, each stage a number of independent tasks. The order of every floating-point operation
+//! is a pure function of (shape, dtype) — never of thread count, cache size, timing or vector width — so results are identical
+//! bits on any number of threads and on AVX2 and AVX-512. The decomposition into tasks is one of (shape, dtype, instruction set).
 
 mod ahead;
 pub mod ceilings;

@@ -1,25 +1,24 @@
+use super::number::Number;
+
 /// −1, +1, or the argument itself for ±0 and NaN.
 #[inline(always)]
-pub fn sign(x: f32) -> f32 {
-    let y = if x > 0.0 { 1.0 } else { x };
-    if x < 0.0 { -1.0 } else { y }
+pub(crate) fn sign<N: Number>(x: N) -> N {
+    let zero = x.constant(0.0);
+    let y = N::choose(zero.less(x), x.constant(1.0), x);
+    N::choose(x.less(zero), x.constant(-1.0), y)
 }
 
 /// IEEE 754-2019 `maximum`: NaN if either is, and +0 above −0.
 #[inline(always)]
-pub fn maximum(a: f32, b: f32) -> f32 {
+pub(crate) fn maximum<N: Number>(a: N, b: N) -> N {
     // Equal operands differ at most in the sign of zero.
-    let equal = f32::from_bits(a.to_bits() & b.to_bits());
-    let larger = if a > b { a } else { b };
-    let y = if a == b { equal } else { larger };
-    if a.is_nan() || b.is_nan() { f32::NAN } else { y }
+    let y = N::choose(a.equal(b), a.bits_and(b), a.if_greater(b));
+    N::choose(a.unordered(b), a.constant(f32::NAN), y)
 }
 
 /// IEEE 754-2019 `minimum`: NaN if either is, and −0 below +0.
 #[inline(always)]
-pub fn minimum(a: f32, b: f32) -> f32 {
-    let equal = f32::from_bits(a.to_bits() | b.to_bits());
-    let smaller = if a < b { a } else { b };
-    let y = if a == b { equal } else { smaller };
-    if a.is_nan() || b.is_nan() { f32::NAN } else { y }
+pub(crate) fn minimum<N: Number>(a: N, b: N) -> N {
+    let y = N::choose(a.equal(b), a.bits_or(b), a.if_less(b));
+    N::choose(a.unordered(b), a.constant(f32::NAN), y)
 }

@@ -68,6 +68,10 @@ impl TileEpilogue {
         // SAFETY: the copy lies behind the machine's own scratch and holds a whole tile.
         unsafe {
             let entry = self.machine.value(given, scratch);
+            if let Some(stride) = self.machine.row_stride_of_given(scratch) {
+                (*entry, *stride) = (part.cast(), (ld * size_of::<f32>()) as isize);
+                return;
+            }
             if rows == 1 || cols == ld {
                 *entry = part.cast();
                 return;

@@ -19,10 +19,24 @@ pub struct Fused {
 impl Fused {
     /// Plans a program. Fails if it stores nothing.
     pub fn new(program: &TileProgram, isa: Isa) -> Result<Fused, TileError> {
+        Fused::planned(program, |program, cut| Machine::new(program, isa, |d| cut.moving(d), &[]))
+    }
+
+    /// The same with a loop for each operation, whatever could be compiled.
+    #[cfg(test)]
+    pub(super) fn interpreted(program: &TileProgram, isa: Isa) -> Result<Fused, TileError> {
+        Fused::planned(program, |program, cut| Machine::interpreted(program, isa, |d| cut.moving(d), &[]))
+    }
+
+    fn planned(
+        program: &TileProgram,
+        machine: impl Fn(&TileProgram, &Cut) -> Result<Machine, TileError>,
+    ) -> Result<Fused, TileError> {
         let program = collapse(program);
-        let trial = Machine::new(&program, isa, |_| true, &[])?;
+        // Cut into single elements all dimensions move.
+        let trial = machine(&program, &Cut::new(&program.dims, 1))?;
         let cut = Cut::new(&program.dims, trial.tile());
-        let (machine, cut) = settle(&program, isa, cut)?;
+        let (machine, cut) = settle(&program, &machine, cut)?;
         let elements = program.elements().max(1);
         let per_box = cost(&program) * (elements as f64 / cut.boxes().max(1) as f64);
         let boxes_per_task = ((TASK / per_box) as usize).max(1);
@@ -31,14 +45,18 @@ impl Fused {
 }
 
 /// Values that stay the same in all boxes need buffers of their own, which may call for the smaller tile and so another cut.
-fn settle(program: &TileProgram, isa: Isa, cut: Cut) -> Result<(Machine, Cut), TileError> {
-    let machine = Machine::new(program, isa, |d| cut.moving(d), &[])?;
+fn settle(
+    program: &TileProgram,
+    machine: impl Fn(&TileProgram, &Cut) -> Result<Machine, TileError>,
+    cut: Cut,
+) -> Result<(Machine, Cut), TileError> {
+    let first = machine(program, &cut)?;
     let (shape, rank) = cut.full();
-    if shape[..rank].iter().product::<usize>() <= machine.tile() {
-        return Ok((machine, cut));
+    if shape[..rank].iter().product::<usize>() <= first.tile() {
+        return Ok((first, cut));
     }
-    let cut = Cut::new(&program.dims, machine.tile());
-    Ok((Machine::new(program, isa, |d| cut.moving(d), &[])?, cut))
+    let cut = Cut::new(&program.dims, first.tile());
+    Ok((machine(program, &cut)?, cut))
 }
 
 impl Kernel for Fused {

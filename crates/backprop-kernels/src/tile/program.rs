@@ -229,15 +229,13 @@ pub(crate) enum Definition {
     Given,
     /// An operation on earlier values.
     Op { op: OpCode, sources: Vec<Reg> },
-    /// Several operations in one loop: that of [`JOINED`](super::ops::JOINED).
-    Joined { row: usize, sources: Vec<Reg> },
 }
 
 impl Definition {
     /// The values it is computed from; `None` if it is not computed.
     pub(crate) fn sources(&self) -> Option<&[Reg]> {
         match self {
-            Definition::Op { sources, .. } | Definition::Joined { sources, .. } => Some(sources),
+            Definition::Op { sources, .. } => Some(sources),
             _ => None,
         }
     }

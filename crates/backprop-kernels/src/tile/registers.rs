@@ -1,6 +1,6 @@
 //! Assigns tile buffers to values: by liveness, so that few buffers stay in the first-level cache.
 
-use super::program::{Definition, TileProgram};
+use super::program::TileProgram;
 
 /// The order of evaluation and where each value lives.
 pub(crate) struct Allocation {
@@ -10,8 +10,6 @@ pub(crate) struct Allocation {
     pub(crate) buffer: Vec<Option<usize>>,
     /// Element size of each buffer in bytes.
     pub(crate) sizes: Vec<usize>,
-    /// Whether a buffer is for nothing but loads, which are read where they lie as a rule.
-    loads: Vec<bool>,
 }
 
 impl Allocation {
@@ -19,18 +17,13 @@ impl Allocation {
     pub(crate) fn bytes(&self, elements: usize) -> usize {
         self.sizes.iter().map(|size| (size * elements).next_multiple_of(64)).sum()
     }
-
-    /// Bytes of those that are surely used.
-    pub(crate) fn used(&self, elements: usize) -> usize {
-        self.sizes.iter().zip(&self.loads).filter(|(_, loads)| !**loads).map(|(size, _)| size * elements).sum()
-    }
 }
 
 /// Allocates buffers. `invariant` values are computed once and keep theirs; `results` (stored or handed out) live to the end.
 pub(crate) fn allocate(program: &TileProgram, invariant: &[bool], results: &[usize]) -> Allocation {
     let order = evaluation_order(program, results);
     let last_use = last_uses(program, &order, results);
-    let mut allocation = Allocation { order, buffer: vec![None; program.values.len()], sizes: Vec::new(), loads: Vec::new() };
+    let mut allocation = Allocation { order, buffer: vec![None; program.values.len()], sizes: Vec::new() };
     let mut free: Vec<usize> = Vec::new();
     for &value in allocation.order.iter().filter(|&&value| invariant[value]) {
         allocation.sizes.push(program.values[value].dtype.size());
@@ -52,13 +45,6 @@ pub(crate) fn allocate(program: &TileProgram, invariant: &[bool], results: &[usi
         dead.dedup();
         dead.retain(|&v| last_use[v] == position && !invariant[v]);
         free.extend(dead.into_iter().filter_map(|v| allocation.buffer[v]));
-    }
-    allocation.loads = vec![true; allocation.sizes.len()];
-    for &value in &allocation.order {
-        let load = !invariant[value] && matches!(program.values[value].definition, Definition::Load { .. });
-        if let (false, Some(buffer)) = (load, allocation.buffer[value]) {
-            allocation.loads[buffer] = false;
-        }
     }
     allocation
 }
@@ -93,7 +79,7 @@ fn evaluation_order(program: &TileProgram, results: &[usize]) -> Vec<usize> {
 }
 
 /// Position in the order after which a value is no longer read.
-pub(crate) fn last_uses(program: &TileProgram, order: &[usize], results: &[usize]) -> Vec<usize> {
+fn last_uses(program: &TileProgram, order: &[usize], results: &[usize]) -> Vec<usize> {
     let mut last = vec![0; program.values.len()];
     for (position, &value) in order.iter().enumerate() {
         last[value] = position;

@@ -3,19 +3,16 @@
 pub(super) mod convert;
 mod float;
 mod integer;
-mod joined;
 mod lanes;
 mod random;
 
 use super::OpCode;
 use crate::{DType, Isa};
 
-pub(crate) use joined::{JOINED, MOST, Shape};
 pub(crate) use lanes::Flag;
 pub(crate) use random::philox_uniform;
 
-/// Applies an operation to `n` elements: `src` lists the operands' addresses, none of which overlaps `dst`; for those that are
-/// [joined](JOINED) one may be `dst`.
+/// Applies an operation to `n` elements: `src` lists the operands' addresses, none of which overlaps `dst`.
 pub(crate) type OpFn = unsafe fn(n: usize, dst: *mut u8, src: *const *const u8);
 
 /// The loop of an operation on operands of type `of`, if it exists.

@@ -1,0 +1,272 @@
+//! Compiled programs against the loops of single operations.
+
+use super::ops::lookup;
+use super::testing::{Random, aligned, fused_isas, run_kernel};
+use super::*;
+use crate::gemm::Epilogue;
+use crate::tile::machine::Machine;
+use crate::{DType, Isa};
+
+/// Numbers at which functions change their ways, and some between.
+fn numbers(n: usize, random: &mut Random) -> Vec<f32> {
+    let special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        1.5,
+        2.5,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        f32::MIN_POSITIVE,
+        1e-40,
+        -1e-40,
+        f32::MAX,
+        89.0,
+        88.8,
+        -103.9,
+        -105.0,
+        9.02,
+        3.95,
+        1e-9,
+        8_388_609.0,
+    ];
+    let mut number = || match random.below(3) {
+        0 => special[random.below(special.len())],
+        1 => random.float(),
+        _ => f32::from_bits(random.next() as u32),
+    };
+    (0..n).map(|_| number()).collect()
+}
+
+fn same(found: f32, expected: f32) -> bool {
+    found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan()
+}
+
+fn is_vector(isa: Isa) -> bool {
+    isa != Isa::Portable && cfg!(target_os = "linux")
+}
+
+#[test]
+fn every_operation_on_numbers_has_the_bits_of_its_loop() {
+    let random = &mut Random(41);
+    let on_numbers = |op: &OpCode| op.supports(DType::F32) && op.result(DType::F32) == DType::F32 && *op != OpCode::Select;
+    for op in OpCode::ALL.into_iter().filter(on_numbers) {
+        for n in [1, 5, 8, 16, 17, 31, 300, 5000] {
+            let sources: Vec<Vec<f32>> = (0..op.arity()).map(|_| numbers(n, random)).collect();
+            let mut program = TileProgram::new(&[n]).unwrap();
+            let regs: Vec<Reg> = (0..op.arity()).map(|i| program.load(i, DType::F32, &[1], 0).unwrap()).collect();
+            let result = program.op(op, &regs).unwrap();
+            program.store(op.arity(), &[1], 0, result).unwrap();
+            for isa in fused_isas() {
+                let (mut found, mut expected) = (vec![0f32; n], vec![0f32; n]);
+                let addresses: Vec<*const u8> = sources.iter().map(|s| s.as_ptr().cast()).collect();
+                // SAFETY: operands and result have n elements.
+                unsafe { lookup(op, DType::F32, isa).unwrap()(n, expected.as_mut_ptr().cast(), addresses.as_ptr()) };
+                let mut operands: Vec<*mut u8> = addresses.iter().map(|a| a.cast_mut()).collect();
+                operands.push(found.as_mut_ptr().cast());
+                run_kernel(&Fused::new(&program, isa).unwrap(), &operands, false);
+                for i in 0..n {
+                    let of: Vec<f32> = sources.iter().map(|s| s[i]).collect();
+                    assert!(same(found[i], expected[i]), "{op:?} of {of:?} on {isa}: {} and not {}", found[i], expected[i]);
+                }
+            }
+        }
+    }
+}
+
+/// `where(gate, p·c − q/(√v + e), p)` and whether x < y, with all kinds of operands: everywhere the same, one per row, one per column.
+fn mixed(rows: usize, cols: usize) -> TileProgram {
+    let mut p = TileProgram::new(&[rows, cols]).unwrap();
+    let whole = p.row_major();
+    let x = p.load(0, DType::F32, &whole, 0).unwrap();
+    let of_row = p.load(1, DType::F32, &[1, 0], 0).unwrap();
+    let of_column = p.load(2, DType::F32, &[0, 1], 0).unwrap();
+    let same = p.load(3, DType::F32, &[0, 0], 1).unwrap();
+    let gate = p.load(4, DType::Bool, &[0, 0], 0).unwrap();
+    let flags = p.load(5, DType::Bool, &whole, 0).unwrap();
+    let half = p.constant_f32(0.5).unwrap();
+    let scaled = p.op(OpCode::Mul, &[of_row, x]).unwrap();
+    let shifted = p.op(OpCode::Sub, &[of_column, scaled]).unwrap();
+    let root = p.op(OpCode::Abs, &[shifted]).unwrap();
+    let root = p.op(OpCode::Sqrt, &[root]).unwrap();
+    let below = p.op(OpCode::Add, &[root, half]).unwrap();
+    let quotient = p.op(OpCode::Div, &[same, below]).unwrap();
+    let less = p.op(OpCode::Gt, &[of_row, quotient]).unwrap();
+    let both = p.op(OpCode::And, &[less, flags]).unwrap();
+    let not = p.op(OpCode::Not, &[both]).unwrap();
+    let chosen = p.op(OpCode::Select, &[not, quotient, x]).unwrap();
+    let gated = p.op(OpCode::Select, &[gate, chosen, x]).unwrap();
+    p.store(6, &whole, 0, gated).unwrap();
+    p.store(7, &whole, 0, not).unwrap();
+    p
+}
+
+#[test]
+fn rows_columns_and_flags() {
+    let random = &mut Random(5);
+    for (rows, cols) in [(1, 1), (3, 7), (5, 16), (4, 33), (70, 64), (2, 5000), (0, 20), (9, 1)] {
+        let (x, of_row) = (numbers(rows * cols, random), numbers(rows, random));
+        let (of_column, same_all) = (numbers(cols, random), numbers(2, random));
+        let flags: Vec<u8> = (0..rows * cols).map(|_| random.below(2) as u8).collect();
+        for (isa, gate) in fused_isas().flat_map(|isa| [(isa, 0u8), (isa, 1)]) {
+            let program = mixed(rows, cols);
+            let run = |kernel: Fused| {
+                // The first result replaces x.
+                let (mut x, mut not) = (x.clone(), vec![9u8; rows * cols]);
+                let x_address = x.as_mut_ptr().cast();
+                let read = [of_row.as_ptr(), of_column.as_ptr(), same_all.as_ptr()].map(|a| a.cast_mut().cast::<u8>());
+                let gate = (&raw const gate).cast_mut();
+                let flags = flags.as_ptr().cast_mut();
+                let operands = [x_address, read[0], read[1], read[2], gate, flags, x_address, not.as_mut_ptr()];
+                run_kernel(&kernel, &operands, false);
+                (x.iter().map(|v| if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() }).collect::<Vec<u32>>(), not)
+            };
+            let found = run(Fused::new(&program, isa).unwrap());
+            let expected = run(Fused::interpreted(&program, isa).unwrap());
+            assert_eq!(found, expected, "{rows} × {cols} on {isa}, gate {gate}");
+        }
+    }
+}
+
+/// The step of Adam, in place.
+fn adam(n: usize) -> TileProgram {
+    let mut p = TileProgram::new(&[n]).unwrap();
+    let [g, w, m, v] = [0, 1, 2, 3].map(|operand| p.load(operand, DType::F32, &[1], 0).unwrap());
+    let [beta, rest, eps] = [0.9, 0.1, 1e-8].map(|c| p.constant_f32(c).unwrap());
+    let rate = p.load(4, DType::F32, &[0], 0).unwrap();
+    let gate = p.load(5, DType::Bool, &[0], 0).unwrap();
+    let mut op = |op: OpCode, sources: &[Reg]| p.op(op, sources).unwrap();
+    let mean = [op(OpCode::Mul, &[m, beta]), op(OpCode::Mul, &[g, rest])];
+    let mean = op(OpCode::Add, &mean);
+    let square = op(OpCode::Mul, &[g, g]);
+    let square = [op(OpCode::Mul, &[v, beta]), op(OpCode::Mul, &[square, rest])];
+    let square = op(OpCode::Add, &square);
+    let root = op(OpCode::Sqrt, &[square]);
+    let root = op(OpCode::Add, &[root, eps]);
+    let step = op(OpCode::Div, &[mean, root]);
+    let step = op(OpCode::Mul, &[step, rate]);
+    let next = op(OpCode::Sub, &[w, step]);
+    let kept =
+        [op(OpCode::Select, &[gate, next, w]), op(OpCode::Select, &[gate, mean, m]), op(OpCode::Select, &[gate, square, v])];
+    for (i, reg) in kept.into_iter().enumerate() {
+        p.store(6 + i, &[1], 0, reg).unwrap();
+    }
+    p
+}
+
+#[test]
+fn what_training_steps_consist_of_is_compiled() {
+    for isa in fused_isas().filter(|&isa| is_vector(isa)) {
+        for program in [adam(1000), mixed(40, 64)] {
+            // AVX2 has no instruction that reads flags.
+            let expected = isa == Isa::Avx512 || program.dims().len() == 1;
+            assert_eq!(Machine::new(&program, isa, |_| true, &[]).unwrap().is_compiled(), expected, "{isa}");
+        }
+    }
+}
+
+#[test]
+fn an_update_in_place_has_the_bits_of_its_operations() {
+    let random = &mut Random(77);
+    for n in [1, 15, 16, 100, 9000] {
+        let state: Vec<Vec<f32>> = (0..4).map(|_| numbers(n, random)).collect();
+        for (isa, gate) in fused_isas().flat_map(|isa| [(isa, 0u8), (isa, 1)]) {
+            let run = |kernel: Fused| {
+                let (mut state, rate, gate) = (state.clone(), 1e-3f32, gate);
+                let [g, w, m, v] = [0, 1, 2, 3].map(|i| state[i].as_mut_ptr().cast::<u8>());
+                let rate = (&raw const rate).cast_mut().cast();
+                let gate = (&raw const gate).cast_mut();
+                run_kernel(&kernel, &[g, w, m, v, rate, gate, w, m, v], false);
+                let bits = |x: &f32| if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() };
+                state.iter().map(|s| s.iter().map(bits).collect()).collect::<Vec<Vec<u32>>>()
+            };
+            let program = adam(n);
+            let found = run(Fused::new(&program, isa).unwrap());
+            assert_eq!(found, run(Fused::interpreted(&program, isa).unwrap()), "{n} on {isa}, gate {gate}");
+            if gate == 0 {
+                let before: Vec<u32> = state[2].iter().map(|x| if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() }).collect();
+                assert_eq!(found[2], before);
+            }
+        }
+    }
+}
+
+#[test]
+fn too_many_streams_are_left_to_loops() {
+    let n = 40;
+    let mut program = TileProgram::new(&[n]).unwrap();
+    let loads: Vec<Reg> = (0..20).map(|i| program.load(i, DType::F32, &[1], 0).unwrap()).collect();
+    let sum = loads[1..].iter().fold(loads[0], |sum, &next| program.op(OpCode::Add, &[sum, next]).unwrap());
+    program.store(20, &[1], 0, sum).unwrap();
+    for isa in fused_isas() {
+        assert!(!Machine::new(&program, isa, |_| true, &[]).unwrap().is_compiled());
+        let mut memory: Vec<Vec<f32>> = (0..21).map(|i| vec![i as f32; n]).collect();
+        let operands: Vec<*mut u8> = memory.iter_mut().map(|m| m.as_mut_ptr().cast()).collect();
+        run_kernel(&Fused::new(&program, isa).unwrap(), &operands, false);
+        assert!(memory[20].iter().all(|&x| x == 190.0));
+    }
+}
+
+#[test]
+fn more_values_than_registers_are_left_to_loops() {
+    // All quotients are needed again after the last one is known.
+    let n = 50;
+    let mut program = TileProgram::new(&[n]).unwrap();
+    let x = program.load(0, DType::F32, &[1], 0).unwrap();
+    let mut quotients = vec![x];
+    for i in 0..40 {
+        let c = program.constant_f32(i as f32 + 1.5).unwrap();
+        quotients.push(program.op(OpCode::Div, &[quotients[i], c]).unwrap());
+    }
+    let sum = quotients.iter().copied().reduce(|sum, q| program.op(OpCode::Add, &[sum, q]).unwrap()).unwrap();
+    program.store(1, &[1], 0, sum).unwrap();
+    let backwards = quotients.iter().rev().copied().reduce(|sum, q| program.op(OpCode::Sub, &[sum, q]).unwrap()).unwrap();
+    program.store(2, &[1], 0, backwards).unwrap();
+    let source = numbers(n, &mut Random(6));
+    for isa in fused_isas() {
+        let run = |kernel: Fused| {
+            let mut results = [vec![0f32; n], vec![0f32; n]];
+            let [a, b] = results.each_mut().map(|r| r.as_mut_ptr().cast());
+            run_kernel(&kernel, &[source.as_ptr().cast_mut().cast(), a, b], false);
+            results.map(|r| r.iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect::<Vec<u32>>())
+        };
+        assert!(!Machine::new(&program, isa, |_| true, &[]).unwrap().is_compiled());
+        let found = run(Fused::new(&program, isa).unwrap());
+        assert_eq!(found, run(Fused::interpreted(&program, isa).unwrap()), "{isa}");
+    }
+}
+
+#[test]
+fn epilogues_of_products_whose_rows_are_apart() {
+    let random = &mut Random(9);
+    for (rows, cols, ld, all) in [(37, 90, 96, 100), (5, 16, 16, 16), (14, 64, 64, 640), (6, 7, 32, 20), (3, 9, 16, 9)] {
+        let product = numbers(rows * ld, random);
+        let [bias, residual] = [numbers(all, random), numbers(2 * 50 * all, random)];
+        for isa in fused_isas() {
+            let mut program = TileProgram::new(&[2, 50, all]).unwrap();
+            let x = program.given().unwrap();
+            let strides = program.row_major();
+            let b = program.load(0, DType::F32, &[0, 0, 1], 0).unwrap();
+            let r = program.load(1, DType::F32, &strides, 0).unwrap();
+            let sum = program.op(OpCode::Add, &[x, b]).unwrap();
+            let sum = program.op(OpCode::Mul, &[sum, r]).unwrap();
+            program.store(2, &strides, 0, sum).unwrap();
+            let epilogue = TileEpilogue::new(&program, isa).unwrap();
+            let mut result = vec![7f32; 2 * 50 * all];
+            let mut scratch = aligned(epilogue.scratch());
+            let operands = [bias.as_ptr().cast_mut().cast(), residual.as_ptr().cast_mut().cast(), result.as_mut_ptr().cast()];
+            let first = all - cols;
+            // SAFETY: the block lies in the space; the operands have its shape.
+            unsafe { epilogue.apply(1, 3, rows, first, cols, product.as_ptr(), ld, &operands, scratch.as_mut_ptr().cast()) };
+            for (i, &found) in result.iter().enumerate() {
+                let [batch, row, col] = [i / (50 * all), i / all % 50, i % all];
+                let inside = batch == 1 && (3..3 + rows).contains(&row) && col >= first;
+                let value = || (product[(row - 3) * ld + col - first] + bias[col]) * residual[i];
+                assert!(same(found, if inside { value() } else { 7.0 }), "({batch}, {row}, {col}) on {isa}");
+            }
+        }
+    }
+}
