@@ -56,7 +56,7 @@ class Engine:
 
 def drops(layers):
     """Whether any layer of the list drops something while training."""
-    inner = (drops(layer.get("body", []) + layer.get("shortcut", [])) for layer in layers)
+    inner = (drops(part) for layer in layers for part in (layer.get("body", []), layer.get("shortcut", []), *layer.get("branches", [])))
     return any(inner) or any(dropout_of(layer) > 0 for layer in layers)
 
 
@@ -65,6 +65,11 @@ def dropout_of(layer):
     if layer["type"] == "dropout":
         return layer.get("p", 0.5)
     return layer.get("dropout", 0.1 if layer["type"] == "transformer_block" else 0.0)
+
+
+def codes(config, x):
+    """Inputs as an embedding of columns reads them: whole numbers, which backprop takes among reals."""
+    return x.astype(np.int32) if config["layers"][0]["type"] == "columns_embedding" else x
 
 
 def child_name(layer, number):

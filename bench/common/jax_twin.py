@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from engine import Engine, child_name, dropout_of, main, parser
+from engine import Engine, child_name, codes, dropout_of, main, parser
 
 ACTIVATIONS = {
     "relu": jax.nn.relu,
@@ -48,12 +48,18 @@ def linear(cx, name, x):
     return y + cx.params[name + "bias"] if name + "bias" in cx.params else y
 
 
-def conv2d(cx, name, x, spec):
-    stride, padding = spec.get("stride", 1), spec.get("padding", 0)
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    options = {"dimension_numbers": dimensions, "feature_group_count": spec.get("groups", 1)}
-    y = lax.conv_general_dilated(x, cx.params[name + "weight"], [stride] * 2, [(padding, padding)] * 2, **options)
+def convolution(cx, name, x, spec):
+    rank, stride, padding = x.ndim - 2, spec.get("stride", 1), spec.get("padding", 0)
+    dimensions = ("NHWC", "HWIO", "NHWC") if rank == 2 else ("NWC", "WIO", "NWC")
+    options = {"rhs_dilation": [spec.get("dilation", 1)] * rank, "dimension_numbers": dimensions, "feature_group_count": spec.get("groups", 1)}
+    y = lax.conv_general_dilated(x, cx.params[name + "weight"], [stride] * rank, [(padding, padding)] * rank, **options)
     return y + cx.params[name + "bias"] if name + "bias" in cx.params else y
+
+
+def conv_transpose2d(cx, name, x, spec):
+    """The kernel lies as that of the convolution whose derivative this is."""
+    options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "transpose_kernel": True}
+    return lax.conv_transpose(x, cx.params[name + "weight"], [spec["stride"]] * 2, "VALID", **options) + cx.params[name + "bias"]
 
 
 def batch_norm(cx, name, x):
@@ -102,6 +108,36 @@ def lstm(cx, name, x, spec, unroll):
     return last if spec.get("last_step", False) else sequence.swapaxes(0, 1)
 
 
+def gru(cx, name, x, spec, unroll):
+    """Every hidden state; both directions side by side."""
+    directions = [gru_direction(cx, name, x, spec, "", unroll)]
+    if spec.get("bidirectional", False):
+        directions.append(gru_direction(cx, name, x[:, ::-1], spec, "_reverse", unroll)[:, ::-1])
+    return jnp.concatenate(directions, -1)
+
+
+def gru_direction(cx, name, x, spec, direction, unroll):
+    hidden = spec["hidden_size"]
+    part = lambda end: cx.params[f"{name}{end}_l0{direction}"]
+    recurrent, bias = part("weight_hh"), part("bias_hh")
+
+    def cell(h, now):
+        (r, z, n), (of_r, of_z, of_n) = jnp.split(now, 3, axis=-1), jnp.split(h @ recurrent + bias, 3, axis=-1)
+        z = jax.nn.sigmoid(z + of_z)
+        n = jnp.tanh(n + jax.nn.sigmoid(r + of_r) * of_n)
+        h = n + z * (h - n)
+        return h, h
+
+    projected = x @ part("weight_ih") + part("bias_ih")
+    _, sequence = lax.scan(cell, jnp.zeros((x.shape[0], hidden), x.dtype), projected.swapaxes(0, 1), unroll=unroll)
+    return sequence.swapaxes(0, 1)
+
+
+def columns_embedding(cx, name, x, spec):
+    tables = [cx.params[f"{name}columns.{i}.weight"] for i in range(len(spec["num_embeddings"]))]
+    return jnp.concatenate([table[x[..., i]] for i, table in enumerate(tables)], -1)
+
+
 def attention(cx, name, x, spec):
     n, t, e = x.shape
     heads = spec["num_heads"]
@@ -133,8 +169,10 @@ def layer(cx, name, spec, x, unroll):
     match spec["type"]:
         case "linear":
             return linear(cx, name, x)
-        case "conv2d":
-            return conv2d(cx, name, x, spec)
+        case "conv1d" | "conv2d":
+            return convolution(cx, name, x, spec)
+        case "conv_transpose2d":
+            return conv_transpose2d(cx, name, x, spec)
         case "batch_norm":
             return batch_norm(cx, name, x)
         case "layer_norm":
@@ -142,22 +180,31 @@ def layer(cx, name, spec, x, unroll):
         case "max_pool2d":
             return max_pool2d(x, spec)
         case "global_avg_pool":
-            return x.mean((1, 2))
+            return x.mean(tuple(range(1, x.ndim - 1)))
         case "flatten":
             return flatten(cx, name, x)
+        case "reshape":
+            return x.reshape(x.shape[0], *spec["shape"])
         case "dropout":
             return cx.drop(x, dropout_of(spec))
         case "embedding":
             return cx.params[name + "weight"][x]
+        case "columns_embedding":
+            return columns_embedding(cx, name, x, spec)
         case "positional_embedding":
             return x + cx.params[name + "weight"][: x.shape[1]]
         case "lstm":
             return lstm(cx, name, x, spec, unroll)
+        case "gru":
+            return gru(cx, name, x, spec, unroll)
         case "transformer_block":
             return transformer_block(cx, name, x, spec)
         case "residual":
             body = layers(cx, name + "body.", spec["body"], x, unroll)
             return body + layers(cx, name + "shortcut.", spec.get("shortcut", []), x, unroll)
+        case "concat":
+            branches = [layers(cx, f"{name}branches.{i}.", branch, x, unroll) for i, branch in enumerate(spec["branches"])]
+            return jnp.concatenate(branches, -1)
         case "repeat":
             for i in range(spec["times"]):
                 x = layers(cx, f"{name}layers.{i}.", spec["body"], x, unroll)
@@ -244,12 +291,12 @@ def train_step(config, dropout, unroll, state, x, y):
 
 def as_jax(config, weights, x):
     """The file's arrays as JAX's libraries have them, and columns of a linear layer after `flatten` in the order of channel-last images."""
-    tables = {name + "weight" for name, spec in named(config["layers"]) if spec["type"] in ("embedding", "positional_embedding")}
+    tables = tuple(name for name, spec in named(config["layers"]) if spec["type"].endswith("embedding"))
     arrays = {}
     for name, value in weights.items():
-        if value.ndim == 4:
-            value = value.transpose(2, 3, 1, 0)
-        elif value.ndim == 2 and name not in tables:
+        if value.ndim > 2:
+            value = np.moveaxis(value, (1, 0), (-2, -1))
+        elif value.ndim == 2 and not name.startswith(tables):
             value = value.T
         arrays[name] = np.ascontiguousarray(value)
     statistics = {name for name in arrays if name.endswith(("running_mean", "running_var"))}
@@ -302,6 +349,7 @@ class Jax(Engine):
     def build(self, config, weights, batches, precision, dropout):
         # "default" multiplies f32 in TF32 on GPUs that have it.
         jax.config.update("jax_default_matmul_precision", "highest" if precision == "highest" else "default")
+        batches = [(codes(config, x), y) for x, y in batches]
         self.params, self.stats = as_jax(config, weights, batches[0][0])
         self.slots = slots_of(config["optimizer"], self.params)
         # The host's memory is the device's where that is the processor: there is no copy to make in the step.

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from engine import Engine, child_name, dropout_of, main, parser
+from engine import Engine, child_name, codes, dropout_of, main, parser
 
 ACTIVATIONS = {
     "relu": tf.nn.relu,
@@ -40,12 +40,12 @@ class Network:
 
     def placed(self, name, value):
         """A tensor of the file as TensorFlow's kernels read it."""
-        if value.ndim == 4:
-            kernel = value.transpose(2, 3, 1, 0)
+        if value.ndim > 2:
+            kernel = np.moveaxis(value, (1, 0), (-2, -1))
             # Depthwise kernels are [height, width, channel, 1].
             return np.ascontiguousarray(kernel.swapaxes(2, 3) if value.shape[1] == 1 and self.depthwise(name) else kernel)
-        tables = [prefix + "weight" for prefix, spec in self.outermost() if spec["type"].endswith("embedding")]
-        return np.ascontiguousarray(value.T) if value.ndim == 2 and name not in tables else value
+        tables = tuple(prefix for prefix, spec in self.outermost() if spec["type"].endswith("embedding"))
+        return np.ascontiguousarray(value.T) if value.ndim == 2 and not name.startswith(tables) else value
 
     def outermost(self):
         """The layers of the outermost list with their names."""
@@ -85,8 +85,12 @@ class Network:
         match spec["type"]:
             case "linear":
                 return self.linear(name, x)
+            case "conv1d":
+                return self.conv1d(name, spec, x)
             case "conv2d":
                 return self.conv2d(name, spec, x)
+            case "conv_transpose2d":
+                return self.conv_transpose2d(name, spec, x)
             case "batch_norm":
                 return self.batch_norm(name, x)
             case "layer_norm":
@@ -95,21 +99,30 @@ class Network:
                 padding = [[0, 0], *[[spec.get("padding", 0)] * 2] * 2, [0, 0]]
                 return tf.nn.max_pool2d(x, spec["kernel_size"], spec.get("stride", spec["kernel_size"]), padding if spec.get("padding") else "VALID")
             case "global_avg_pool":
-                return tf.reduce_mean(x, (1, 2))
+                return tf.reduce_mean(x, tuple(range(1, len(x.shape) - 1)))
             case "flatten":
                 return tf.reshape(x, (x.shape[0], -1))
+            case "reshape":
+                return tf.reshape(x, (x.shape[0], *spec["shape"]))
             case "dropout":
                 return self.drop(x, dropout_of(spec))
             case "embedding":
                 return tf.gather(self.params[name + "weight"], x)
+            case "columns_embedding":
+                tables = [self.params[f"{name}columns.{i}.weight"] for i in range(len(spec["num_embeddings"]))]
+                return tf.concat([tf.gather(table, x[..., i]) for i, table in enumerate(tables)], -1)
             case "positional_embedding":
                 return x + self.params[name + "weight"][: x.shape[1]]
             case "lstm":
                 return self.lstm(name, spec, x)
+            case "gru":
+                return self.gru(name, spec, x)
             case "transformer_block":
                 return self.transformer_block(name, spec, x)
             case "residual":
                 return self.layers(name + "body.", spec["body"], x) + self.layers(name + "shortcut.", spec.get("shortcut", []), x)
+            case "concat":
+                return tf.concat([self.layers(f"{name}branches.{i}.", branch, x) for i, branch in enumerate(spec["branches"])], -1)
             case "repeat":
                 for i in range(spec["times"]):
                     x = self.layers(f"{name}layers.{i}.", spec["body"], x)
@@ -140,6 +153,17 @@ class Network:
             y = tf.nn.conv2d(x, weight, stride, where)
         return tf.nn.bias_add(y, self.params[name + "bias"]) if name + "bias" in self.params else y
 
+    def conv1d(self, name, spec, x):
+        """Of as many positions as before."""
+        y = tf.nn.convolution(x, self.params[name + "weight"], padding="SAME", dilations=[spec.get("dilation", 1)])
+        return tf.nn.bias_add(y, self.params[name + "bias"])
+
+    def conv_transpose2d(self, name, spec, x):
+        weight, stride = self.params[name + "weight"], spec["stride"]
+        after = [(size - 1) * stride + spec["kernel_size"] for size in x.shape[1:3]]
+        y = tf.nn.conv2d_transpose(x, weight, (x.shape[0], *after, spec["out_channels"]), stride, "VALID")
+        return tf.nn.bias_add(y, self.params[name + "bias"])
+
     def batch_norm(self, name, x):
         of = lambda part: self.variables[name + part]
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, of("weight"), of("bias"), epsilon=EPS, is_training=True)
@@ -164,6 +188,26 @@ class Network:
             h = tf.sigmoid(o) * tf.tanh(c)
             sequence.append(h)
         return h if spec.get("last_step", False) else tf.transpose(tf.stack(sequence), (1, 0, 2))
+
+    def gru(self, name, spec, x):
+        """Every hidden state; both directions side by side."""
+        directions = [self.gru_direction(name, spec, x, "")]
+        if spec.get("bidirectional", False):
+            directions.append(self.gru_direction(name, spec, x[:, ::-1], "_reverse")[:, ::-1])
+        return tf.concat(directions, -1)
+
+    def gru_direction(self, name, spec, x, direction):
+        part = lambda end: self.params[f"{name}{end}_l0{direction}"]
+        rows, steps, hidden = x.shape[0], x.shape[1], spec["hidden_size"]
+        by_time = tf.reshape(tf.transpose(x, (1, 0, 2)), (steps * rows, -1))
+        projected = tf.matmul(by_time, part("weight_ih")) + part("bias_ih")
+        h, sequence = tf.zeros((rows, hidden)), []
+        for now in tf.unstack(tf.reshape(projected, (steps, rows, 3 * hidden))):
+            (r, z, n), (of_r, of_z, of_n) = tf.split(now, 3, -1), tf.split(tf.matmul(h, part("weight_hh")) + part("bias_hh"), 3, -1)
+            n = tf.tanh(n + tf.sigmoid(r + of_r) * of_n)
+            h = n + tf.sigmoid(z + of_z) * (h - n)
+            sequence.append(h)
+        return tf.transpose(tf.stack(sequence), (1, 0, 2))
 
     def attention(self, name, spec, x, shape):
         n, t, e = shape
@@ -261,7 +305,7 @@ class TensorFlow(Engine):
     def build(self, config, weights, batches, precision, dropout):
         tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
         self.weights = weights
-        self.batches = [(tf.constant(x), tf.constant(y)) for x, y in batches]
+        self.batches = [(tf.constant(codes(config, x)), tf.constant(y)) for x, y in batches]
         self.network = Network(config, weights, self.batches[0][0], dropout)
         params = list(self.network.params.values())
         self.optimizer = Optimizer(config["optimizer"], params)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine import Engine, child_name, dropout_of, main, parser
+from engine import Engine, child_name, codes, dropout_of, main, parser
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -24,7 +24,8 @@ class Layers(nn.Module):
         self.layers = nn.ModuleDict()
         for number, spec in enumerate(specs):
             name = child_name(spec, number)
-            self.layers[name] = layer(spec, weights, f"{prefix}layers.{name}.")
+            after = specs[number + 1]["type"] if number + 1 < len(specs) else ""
+            self.layers[name] = layer(spec, weights, f"{prefix}layers.{name}.", after)
 
     def forward(self, x):
         for module in self.layers.values():
@@ -57,6 +58,17 @@ class Repeat(nn.Module):
         return x
 
 
+class Concat(nn.Module):
+    """The channels of all branches side by side."""
+
+    def __init__(self, spec, weights, prefix):
+        super().__init__()
+        self.branches = nn.ModuleList(Layers(branch, weights, f"{prefix}branches.{i}.") for i, branch in enumerate(spec["branches"]))
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
 class Lstm(nn.LSTM):
     """Every hidden state, or the last."""
 
@@ -67,6 +79,40 @@ class Lstm(nn.LSTM):
     def forward(self, x):
         sequence = super().forward(x)[0]
         return sequence[:, -1] if self.last_step else sequence
+
+
+class Gru(nn.GRU):
+    """Every hidden state."""
+
+    def __init__(self, spec, features):
+        super().__init__(features, spec["hidden_size"], batch_first=True, bidirectional=spec.get("bidirectional", False))
+
+    def forward(self, x):
+        return super().forward(x)[0]
+
+
+class ColumnsEmbedding(nn.Module):
+    """A table for each column of codes, the rows side by side."""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.columns = nn.ModuleList(nn.Embedding(rows, spec["embedding_dim"]) for rows in spec["num_embeddings"])
+
+    def forward(self, x):
+        return torch.cat([table(x[..., i]) for i, table in enumerate(self.columns)], -1)
+
+
+class Reshape(nn.Module):
+    """Another shape of each row, by the order of channel-last elements; turned to PyTorch's order where a convolution comes next."""
+
+    def __init__(self, spec, after):
+        super().__init__()
+        self.shape, self.turned = spec["shape"], after == "conv1d"
+
+    def forward(self, x):
+        x = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+        x = x.reshape(len(x), *self.shape)
+        return x.transpose(1, 2) if self.turned else x
 
 
 class PositionalEmbedding(nn.Module):
@@ -126,23 +172,26 @@ class TransformerBlock(nn.Module):
 
 
 class GlobalAvgPool(nn.Module):
-    """The mean over each channel's positions."""
+    """The mean over each channel's positions, of images or of a sequence [N, T, F]."""
 
     def forward(self, x):
-        return x.mean((2, 3))
+        return x.mean((2, 3) if x.ndim == 4 else 1)
 
 
-def layer(spec, weights, prefix):
-    """The module of one table of a configuration. Extents of inputs are read off the weights."""
+def layer(spec, weights, prefix, after):
+    """The module of one table of a configuration; `after` is the type of the next. Extents of inputs are read off the weights."""
     kind = spec["type"]
     extents = lambda name: weights[prefix + name].shape
     match kind:
         case "linear":
             return nn.Linear(extents("weight")[1], spec["out_features"], bias=spec.get("bias", True))
-        case "conv2d":
-            options = {name: spec[name] for name in ("stride", "padding", "groups", "bias") if name in spec}
+        case "conv1d" | "conv2d":
+            options = {name: spec[name] for name in ("stride", "padding", "dilation", "groups", "bias") if name in spec}
             channels = extents("weight")[1] * spec.get("groups", 1)
-            return nn.Conv2d(channels, spec["out_channels"], spec["kernel_size"], **options)
+            convolution = nn.Conv1d if kind == "conv1d" else nn.Conv2d
+            return convolution(channels, spec["out_channels"], spec["kernel_size"], **options)
+        case "conv_transpose2d":
+            return nn.ConvTranspose2d(extents("weight")[0], spec["out_channels"], spec["kernel_size"], spec["stride"])
         case "batch_norm":
             return nn.BatchNorm2d(extents("weight")[0])
         case "layer_norm":
@@ -153,18 +202,26 @@ def layer(spec, weights, prefix):
             return GlobalAvgPool()
         case "flatten":
             return nn.Flatten()
+        case "reshape":
+            return Reshape(spec, after)
         case "dropout":
             return nn.Dropout(dropout_of(spec))
         case "embedding":
             return nn.Embedding(spec["num_embeddings"], spec["embedding_dim"])
+        case "columns_embedding":
+            return ColumnsEmbedding(spec)
         case "positional_embedding":
             return PositionalEmbedding(extents("weight"))
         case "lstm":
             return Lstm(spec, extents("weight_ih_l0")[1])
+        case "gru":
+            return Gru(spec, extents("weight_ih_l0")[1])
         case "transformer_block":
             return TransformerBlock(spec, extents("norm1.weight")[0])
         case "residual":
             return Residual(spec, weights, prefix)
+        case "concat":
+            return Concat(spec, weights, prefix)
         case "repeat":
             return Repeat(spec, weights, prefix)
     return ACTIVATIONS[kind]()
@@ -212,7 +269,7 @@ class Torch(Engine):
         self.network = network.to(self.to).to(memory_format=self.layout).train()
         forward = lambda x, y: loss_of(config["loss"]["type"], self.network(x), y)
         self.forward = torch.compile(forward) if self.compiled else forward
-        self.batches = [(self.host(x), self.host(y, target=True)) for x, y in batches]
+        self.batches = [(self.host(codes(config, x)), self.host(y, target=True)) for x, y in batches]
 
     def host(self, array, target=False):
         """A batch in host memory, from where it is copied in each step; pinned where there is a GPU."""

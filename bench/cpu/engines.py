@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-IMAGES = ("w2", "w3", "w8")
+IMAGES = ("w2", "w3", "w8", "w11")
 """Workloads in which the layout of images in memory makes a difference."""
 CANDLE = ("w1", "w2", "w5", "w6", "w7")
 """What candle can train: it has no batch norm and no LSTM whose derivative it knows."""
@@ -22,22 +22,22 @@ class Kind:
     ahead: bool = False
     """Whether it makes several steps before anybody waits for one: no single call is timed then."""
     best: tuple = ()
-    """The workloads where no other form of the framework was faster on the machine of README.md; in w6 also that which waits for each step.
+    """The workloads where no other form of the framework was faster on the machine of README.md; in w6 and w14a also that which waits.
     Empty for frameworks that were nowhere near the fastest."""
 
 
 KINDS = {
     "backprop": Kind("backprop"),
-    "torch": Kind("torch", ("--layout", "channels-first"), best=("w1", "w4", "w5", "w6", "w7")),
-    "torch-cl": Kind("torch", (), IMAGES, best=("w2",)),
-    "torch-compile": Kind("torch", ("--layout", "channels-first", "--compile")),
+    "torch": Kind("torch", ("--layout", "channels-first"), best=("w1", "w4", "w5", "w6", "w7", "w9", "w10", "w14a", "w14b")),
+    "torch-cl": Kind("torch", (), IMAGES, best=("w2", "w11")),
+    "torch-compile": Kind("torch", ("--layout", "channels-first", "--compile"), best=("w12", "w13")),
     "torch-compile-cl": Kind("torch", ("--compile",), IMAGES, best=("w3", "w8")),
-    "jax": Kind("jax", best=("w2", "w3", "w4", "w5", "w6", "w8")),
-    "jax-ahead": Kind("jax", (), ("w6",), ahead=True),
-    "jax-scan": Kind("jax", ("--scan", "50"), ("w1", "w6", "w7"), ahead=True, best=("w1", "w6", "w7")),
-    "jax-unroll": Kind("jax", ("--unroll", "8"), ("w4",)),
-    "tf": Kind("tf", best=("w2", "w3", "w4", "w6", "w8")),
-    "tf-xla": Kind("tf", ("--xla",), best=("w1", "w5", "w7")),
+    "jax": Kind("jax", best=("w2", "w3", "w4", "w5", "w6", "w8", "w9", "w10", "w11", "w12", "w14a")),
+    "jax-ahead": Kind("jax", (), ("w6", "w14a"), ahead=True),
+    "jax-scan": Kind("jax", ("--scan", "50"), ("w1", "w6", "w7", "w13", "w14a", "w14b"), ahead=True, best=("w1", "w6", "w7", "w13", "w14a", "w14b")),
+    "jax-unroll": Kind("jax", ("--unroll", "8"), ("w4", "w9")),
+    "tf": Kind("tf", best=("w2", "w3", "w4", "w6", "w8", "w9", "w10", "w11", "w12")),
+    "tf-xla": Kind("tf", ("--xla",), best=("w1", "w5", "w7", "w13", "w14a", "w14b")),
     "candle": Kind("candle", (), CANDLE),
 }
 

@@ -1,4 +1,4 @@
-"""Times the training steps of w1.toml to w8.toml in backprop and its peers on the processor, in turns.
+"""Times the training steps of the workloads w1.toml, w2.toml, … in backprop and its peers on the processor, in turns.
 
     python bench/cpu/inputs.py target/bench
     python bench/cpu/run.py --inputs target/bench --out target/bench/results --python-jax JAX/bin/python --python-tf TF/bin/python

@@ -154,7 +154,7 @@ def disturbed(rows):
 def tables(paths):
     """All tables of result files."""
     rows = read(paths)
-    keys = sorted({(row["threads"], row["workload"]) for row in rows if "workload" in row}, key=lambda key: (-key[0], key[1]))
+    keys = sorted({(row["threads"], row["workload"]) for row in rows if "workload" in row}, key=lambda key: (-key[0], len(key[1]), key[1]))
     cells = [Cell(rows, workload, threads) for threads, workload in keys]
     machines = in_order(f"{row['cpu']}, {row['cores']} cores" for row in rows if row["kind"] == "machine")
     versions = in_order(f"{row['engine'].split('-')[0]} {row['version']}" for row in rows if row.get("version"))

@@ -28,7 +28,7 @@ fn the_schema_and_the_reference_are_current() {
 fn the_models_of_the_repository_fit_the_schema() {
     let schema = json_schema();
     let mut models = 0;
-    for folder in ["models", "examples"] {
+    for folder in ["models", "examples", "bench/cpu"] {
         for entry in fs::read_dir(root().join(folder)).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.extension().is_none_or(|e| e != "toml") {
