@@ -270,3 +270,53 @@ fn epilogues_of_products_whose_rows_are_apart() {
         }
     }
 }
+
+#[test]
+fn comparisons_of_equal_numbers_and_nan() {
+    use OpCode::{Eq, Ge, Gt, Le, Lt, Ne};
+    let [a, b] = [
+        [1.0, 2.0, 2.0, f32::NAN, 0.0, -0.0, f32::INFINITY, f32::NAN, -3.0],
+        [2.0, 1.0, 2.0, 0.0, -0.0, 0.0, f32::INFINITY, f32::NAN, -3.0],
+    ];
+    let holds = |op: OpCode, a: f32, b: f32| match op {
+        Eq => a == b,
+        Ne => a != b,
+        Lt => a < b,
+        Le => a <= b,
+        Gt => a > b,
+        _ => a >= b,
+    };
+    for op in [Eq, Ne, Lt, Le, Gt, Ge] {
+        let mut program = TileProgram::new(&[a.len()]).unwrap();
+        let [x, y] = [0, 1].map(|operand| program.load(operand, DType::F32, &[1], 0).unwrap());
+        let truth = program.op(op, &[x, y]).unwrap();
+        let [yes, no] = [5.0, 6.0].map(|c| program.constant_f32(c).unwrap());
+        let chosen = program.op(OpCode::Select, &[truth, yes, no]).unwrap();
+        program.store(2, &[1], 0, chosen).unwrap();
+        for isa in fused_isas() {
+            let mut found = [0f32; 9];
+            let operands = [a.as_ptr().cast_mut().cast(), b.as_ptr().cast_mut().cast(), found.as_mut_ptr().cast()];
+            run_kernel(&Fused::new(&program, isa).unwrap(), &operands, false);
+            assert_eq!(found, std::array::from_fn(|i| if holds(op, a[i], b[i]) { 5.0 } else { 6.0 }), "{op:?} on {isa}");
+        }
+    }
+}
+
+#[test]
+fn results_may_replace_operands_that_are_read_later() {
+    for (n, isa) in [1, 16, 50, 5000].into_iter().flat_map(|n| fused_isas().map(move |isa| (n, isa))) {
+        let mut program = TileProgram::new(&[n]).unwrap();
+        let one = program.constant_f32(1.0).unwrap();
+        let x = program.load(0, DType::F32, &[1], 0).unwrap();
+        let more = program.op(OpCode::Add, &[x, one]).unwrap();
+        program.store(2, &[1], 0, more).unwrap();
+        let y = program.load(1, DType::F32, &[1], 0).unwrap();
+        let twice = program.op(OpCode::Add, &[y, y]).unwrap();
+        program.store(3, &[1], 0, twice).unwrap();
+        let mut memory = [5.0f32, 8.0].map(|v| vec![v; n]);
+        let [a, b] = memory.each_mut().map(|m| m.as_mut_ptr().cast::<u8>());
+        // x + 1 over y, and 2·y over x.
+        run_kernel(&Fused::new(&program, isa).unwrap(), &[a, b, b, a], false);
+        assert!(memory[1].iter().all(|&v| v == 6.0) && memory[0].iter().all(|&v| v == 16.0), "{n} on {isa}");
+    }
+}
