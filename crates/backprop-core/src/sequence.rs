@@ -4,7 +4,7 @@
 //! products before, the weights' gradients as products over all time steps after.
 
 use crate::{
-    Builder, DType, Tensor, Type,
+    Builder, Tensor, Type,
     graph::Graph,
     op::{Composite, ScanSpec, ScanStep, scan},
 };
@@ -116,11 +116,6 @@ impl Region {
     /// What a direction saves for its derivative besides states: gates, and a value more.
     pub fn saved(&self) -> usize {
         if self.cell.saves() { 2 } else { 0 }
-    }
-
-    /// The type of so many stacked values of each hidden unit.
-    pub fn stacked(&self, dtype: DType, values: usize) -> Type {
-        Type::new(dtype, [self.length, self.batch, values * self.hidden])
     }
 
     fn name(&self) -> &'static str {

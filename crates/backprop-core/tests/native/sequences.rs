@@ -116,10 +116,10 @@ fn kernels_agree_with_the_oracle() {
     cases(DType::F32, &shapes).iter().for_each(Case::check);
 }
 
-/// Sums of more than one chunk, and of several rows of blocks.
+/// Sums of more than one chunk, several rows of blocks, and gates whose rows would be 4 KiB apart.
 #[test]
 fn deep_kernels_agree_with_the_oracle() {
-    let shapes = [[4, 4, 300], [4, 100, 260]];
+    let shapes = [[4, 4, 300], [4, 100, 260], [4, 3, 256]];
     let cells = [SequenceCell::Gru, SequenceCell::Lstm];
     cases(DType::F32, &shapes).iter().filter(|case| cells.contains(&case.cell)).for_each(Case::check);
 }

@@ -1,7 +1,7 @@
 //! The derivative of a recurrent layer, from the last round to the first.
 
 use super::{
-    GROUP, SequenceCell, SequenceSpec, at,
+    GROUP, SequenceCell, SequenceSpec, Stacked, at,
     cell::{Cell, GATES, Gru, Known, Lstm, Relu, SAVED, STATES, Tanh},
     forward::Sums,
     lanes::{Lanes, ZERO, load, store},
@@ -15,7 +15,6 @@ use crate::{
         driver::{Driver, Memory, Mode},
         micro::Micro,
         plan::{Block, Extents},
-        round64,
         source::{Matrix, Runs, Strided},
     },
     simd::per_isa,
@@ -25,9 +24,6 @@ use std::{ptr, sync::Arc};
 /// Rows up to which weights are read in place, in wide tiles.
 const FEW: usize = 3;
 
-/// Elements of a row whose multiples share so few sets of the caches that rows evict each other: 4 KiB.
-const ALIASED: usize = 1024;
-
 /// The derivative of a [`Sequence`](super::Sequence).
 ///
 /// Operands of each direction, one after the other's: weights `[gates · hidden, hidden]`; what was saved, gates
@@ -35,13 +31,14 @@ const ALIASED: usize = 1024;
 /// step; of a GRU and an LSTM the hidden or cell state before each step `[length, batch, hidden]`; cotangents of the states after each step: of hidden ones `[length, batch, hidden]`, lying as the spec
 /// says, and if there are any, dense, of an LSTM's cell states; then the mask. Results of each direction: cotangents of the input's
 /// sums `[length, batch, gates · hidden]`, of the recurrent sums of a GRU, of the first states `[batch, hidden]`. The input's may take the
-/// place of the saved gates; otherwise no result overlaps another operand.
+/// place of saved gates that lie like them; otherwise no result overlaps another operand. Rows of gradients of gates are as far apart as
+/// [the spec says](SequenceSpec::gates_row).
 pub struct SequenceGradient {
     spec: SequenceSpec,
+    /// How what was saved first lies, for each direction.
+    saved: Vec<Stacked>,
     /// Whether there are cotangents of cell states.
     cells: bool,
-    /// Distance of the rows of a round's factor, elements.
-    row: usize,
     /// Of a round's gates' gradients with the weights.
     product: Driver,
     /// Of nothing: the last round comes after no other.
@@ -49,8 +46,9 @@ pub struct SequenceGradient {
 }
 
 impl SequenceGradient {
-    /// Plans the derivative of a sequence of a positive length, with or without cotangents of cell states.
-    pub fn new(spec: SequenceSpec, cells: bool, isa: Isa) -> SequenceGradient {
+    /// Plans the derivative of a sequence of a positive length whose saved gates (or states) lie so, with or without cotangents of cell
+    /// states.
+    pub fn new(spec: SequenceSpec, saved: Vec<Stacked>, cells: bool, isa: Isa) -> SequenceGradient {
         let hidden = spec.hidden;
         let x = spec.extents(hidden, spec.rows());
         let block = Block::of_groups(x, Micro::of(isa), 2 * GROUP);
@@ -61,11 +59,11 @@ impl SequenceGradient {
             let apply = function(spec.cell, isa);
             Arc::new(Step { apply, gates: spec.cell.gates() })
         };
-        let row = spec.rows() + if spec.rows().is_multiple_of(ALIASED) { GROUP } else { 0 };
+        let row = spec.gates_row();
         let mode = if spec.batch <= FEW { Mode::Direct } else { Mode::Shared };
         let product = spec.product(x, row, block, weights(mode), epilogue(), isa);
         let nothing = spec.product(Extents { k: 0, ..x }, row, block, weights(Mode::Direct), epilogue(), isa);
-        SequenceGradient { cells: cells && spec.cell.states() == STATES, spec, row, product, nothing }
+        SequenceGradient { saved, cells: cells && spec.cell.states() == STATES, spec, product, nothing }
     }
 
     /// A direction's operands, its results, and the mask.
@@ -78,37 +76,28 @@ impl SequenceGradient {
         (&operands[direction * inputs..][..inputs], &operands[first + direction * results..][..results], keep)
     }
 
-    /// Bytes of a copy of a round's factor, where there are any.
-    fn copy(&self) -> usize {
-        if self.row == self.spec.rows() { 0 } else { round64(4 * self.spec.batch * self.row) }
-    }
-
-    /// The gates' gradients of a round that meet the weights: the result itself, or a copy whose rows lie better.
-    fn factor(&self, direction: usize, round: usize, results: &[*mut u8], workspace: *mut u8) -> *mut f32 {
-        if self.copy() > 0 {
-            let packed = self.spec.directions.len() * self.product.workspace();
-            return at(workspace.wrapping_add(packed + (2 * direction + round % 2) * self.copy()), 0);
-        }
+    /// The gates' gradients of a round that meet the weights.
+    fn factor(&self, direction: usize, round: usize, results: &[*mut u8]) -> *mut f32 {
         let time = self.spec.time(1 - direction, round);
         let result = results[usize::from(self.spec.cell.is_apart())];
-        at(result, (time * self.spec.batch * self.spec.rows()) as isize)
+        at(result, (time * self.spec.batch * self.spec.gates_row()) as isize)
     }
 
     /// A round; the one after the last gives the cotangents of the first states.
-    fn round(&self, direction: usize, round: usize, operands: &[*mut u8], workspace: *mut u8) -> Round {
+    fn round(&self, direction: usize, round: usize, operands: &[*mut u8]) -> Round {
         let (spec, cell) = (&self.spec, self.spec.cell);
         let (inputs, results, keep) = self.operands(direction, operands);
         let carried = &results[1 + usize::from(cell.is_apart())..];
         let mut addresses = Round {
             saved: [ptr::null(); 2],
+            saved_row: self.saved[direction].row,
+            gates_row: spec.gates_row(),
             previous: ptr::null(),
             cotangents: [ptr::null(); STATES],
             cotangent_row: spec.directions[direction].row,
             keep: ptr::null(),
             input: ptr::null_mut(),
             recurrent: ptr::null_mut(),
-            copy: ptr::null_mut(),
-            copy_row: self.row,
             carried: [0, 1].map(|k| if k < cell.states() { at(carried[k], 0) } else { ptr::null_mut() }),
             begins: round == 0,
             direct: spec.keep || cell == SequenceCell::Gru,
@@ -118,26 +107,23 @@ impl SequenceGradient {
             return addresses;
         }
         let time = spec.time(1 - direction, round);
-        let stacked = |operand: *mut u8, values: usize| at(operand, (time * spec.state() * values) as isize);
+        let stacked = |operand: *mut u8, row: usize| at(operand, (time * spec.batch * row) as isize);
         let cotangents = if cell.saves() { 4 } else { 2 };
-        addresses.saved[0] = stacked(inputs[1], cell.gates());
+        addresses.saved[0] = at(inputs[1], time as isize * self.saved[direction].time);
         if cell.saves() {
-            addresses.saved[1] = stacked(inputs[2], 1);
-            addresses.previous = stacked(inputs[3], 1);
+            addresses.saved[1] = stacked(inputs[2], spec.hidden);
+            addresses.previous = stacked(inputs[3], spec.hidden);
         }
         addresses.cotangents[0] = at(inputs[cotangents], time as isize * spec.directions[direction].time);
         if self.cells {
-            addresses.cotangents[1] = stacked(inputs[cotangents + 1], 1);
+            addresses.cotangents[1] = stacked(inputs[cotangents + 1], spec.hidden);
         }
         if spec.keep {
             addresses.keep = keep.wrapping_add(time * spec.batch);
         }
-        addresses.input = stacked(results[0], cell.gates());
-        if self.copy() > 0 {
-            addresses.copy = self.factor(direction, round, results, workspace);
-        }
+        addresses.input = stacked(results[0], spec.gates_row());
         if cell.is_apart() {
-            addresses.recurrent = stacked(results[1], cell.gates());
+            addresses.recurrent = stacked(results[1], spec.gates_row());
         }
         addresses
     }
@@ -146,6 +132,9 @@ impl SequenceGradient {
 /// Addresses of what a round reads and writes, of row 0.
 struct Round {
     saved: [*const f32; 2],
+    saved_row: isize,
+    /// Distance of the rows of gradients.
+    gates_row: usize,
     previous: *const f32,
     cotangents: [*const f32; STATES],
     cotangent_row: isize,
@@ -153,9 +142,6 @@ struct Round {
     /// Null in the round after the last.
     input: *mut f32,
     recurrent: *mut f32,
-    /// Where else the recurrent sums' cotangents go; may be null.
-    copy: *mut f32,
-    copy_row: usize,
     /// What reaches the states before past the product; in the end the cotangents of the first states.
     carried: [*mut f32; STATES],
     /// Nothing is carried yet.
@@ -200,7 +186,8 @@ impl Epilogue for Step {
             return;
         }
         for (row, unit) in (row0..row0 + rows).flat_map(|row| (col0..col0 + cols).step_by(GROUP).map(move |unit| (row, unit))) {
-            let gate = |g: usize| round.saved[0].wrapping_add((row * self.gates + g) * round.hidden + unit);
+            let gate =
+                |g: usize| round.saved[0].wrapping_offset(row as isize * round.saved_row).wrapping_add(g * round.hidden + unit);
             (0..self.gates).for_each(|g| prefetch(gate(g)));
             prefetch(round.cotangents[0].wrapping_offset(row as isize * round.cotangent_row).wrapping_add(unit));
             if !round.previous.is_null() {
@@ -281,7 +268,7 @@ unsafe fn group<C: Cell>(round: &Round, sums: *const f32, row: usize, unit: usiz
     // SAFETY: as the caller vouches.
     let kept = unsafe {
         for (g, lanes) in saved.iter_mut().enumerate().take(C::GATES) {
-            *lanes = load(round.saved[0].add((row * C::GATES + g) * hidden + unit), count);
+            *lanes = load(round.saved[0].offset(row as isize * round.saved_row).add(g * hidden + unit), count);
         }
         if C::SAVED > 0 {
             saved[C::GATES] = load(round.saved[1].add(place), count);
@@ -311,14 +298,10 @@ unsafe fn group<C: Cell>(round: &Round, sums: *const f32, row: usize, unit: usiz
     // SAFETY: as the caller vouches; these units' results are this task's alone.
     unsafe {
         for g in 0..C::GATES {
-            let to = (row * C::GATES + g) * hidden + unit;
+            let to = row * round.gates_row + g * hidden + unit;
             store(&input[g], round.input.add(to), count);
             if C::APART {
                 store(&recurrent[g], round.recurrent.add(to), count);
-            }
-            if !round.copy.is_null() {
-                let lanes = if C::APART { &recurrent[g] } else { &input[g] };
-                store(lanes, round.copy.add(row * round.copy_row + g * hidden + unit), count);
             }
         }
         let passed = if kept { states } else { cotangents };
@@ -350,7 +333,7 @@ impl Kernel for SequenceGradient {
     }
 
     fn workspace(&self) -> usize {
-        self.spec.directions.len() * (self.product.workspace() + 2 * self.copy())
+        self.spec.directions.len() * self.product.workspace()
     }
 
     fn scratch(&self) -> usize {
@@ -360,9 +343,9 @@ impl Kernel for SequenceGradient {
     unsafe fn run(&self, stage: usize, task: usize, operands: &[*mut u8], workspace: *mut u8, scratch: *mut u8) {
         let directions = self.spec.directions.len();
         let (direction, task) = (task % directions, task / directions);
-        let packed = workspace.wrapping_add(direction * self.product.workspace());
+        let workspace = workspace.wrapping_add(direction * self.product.workspace());
         let (inputs, results, _) = self.operands(direction, operands);
-        let memory = |operands| Memory { operands, workspace: packed, scratch };
+        let memory = |operands| Memory { operands, workspace, scratch };
         // SAFETY: as the caller vouches; the operands are those the drivers and their epilogue were planned for.
         unsafe {
             let Some(round) = stage.checked_sub(1) else {
@@ -370,9 +353,9 @@ impl Kernel for SequenceGradient {
             };
             let (driver, factor) = match round.checked_sub(1) {
                 None => (&self.nothing, results[0].cast()),
-                Some(later) => (&self.product, self.factor(direction, later, results, workspace)),
+                Some(later) => (&self.product, self.factor(direction, later, results)),
             };
-            let round = self.round(direction, round, operands, workspace);
+            let round = self.round(direction, round, operands);
             driver.run(1, task, memory(&[factor.cast(), inputs[0], (&raw const round).cast_mut().cast()]));
         }
     }

@@ -26,7 +26,7 @@ use std::{ptr, sync::Arc};
 /// `[gates · hidden, hidden]`, first states `[batch, hidden]`, a GRU's recurrent biases if it has any; then the mask. Results of each
 /// direction: each state before and after every step, `[length + 1, batch, hidden]` in the order of time (so a direction from the
 /// first to the last time step begins with the first state, the other ends with it); then, if wanted, what the backward pass needs:
-/// gates `[length, batch, gates · hidden]` and one value more `[length, batch, hidden]`. No result overlaps another operand.
+/// gates `[length, batch, gates · hidden]`, their rows as far apart as [the spec says](SequenceSpec::gates_row), and one value more `[length, batch, hidden]`. No result overlaps another operand.
 pub struct Sequence {
     spec: SequenceSpec,
     /// Whether the backward pass will want what it needs.
@@ -84,8 +84,8 @@ impl Sequence {
         let (time, [before, after]) = (spec.time(direction, round), self.slots(direction, round));
         let input = spec.directions[direction];
         let saved = |k: usize| {
-            let values = if k == 0 { cell.gates() } else { 1 };
-            at(results[cell.states() + k], (time * spec.state() * values) as isize)
+            let row = if k == 0 { spec.gates_row() } else { spec.hidden };
+            at(results[cell.states() + k], (time * spec.batch * row) as isize)
         };
         let state = |k: usize, slot: isize| if k < cell.states() { at(results[k], slot) } else { ptr::null_mut() };
         Round {
@@ -97,6 +97,7 @@ impl Sequence {
             after: [0, 1].map(|k| state(k, after)),
             saved: if self.saves { [0, 1].map(saved) } else { [ptr::null_mut(); 2] },
             hidden: spec.hidden,
+            gates_row: spec.gates_row(),
         }
     }
 }
@@ -111,6 +112,7 @@ struct Round {
     after: [*mut f32; STATES],
     saved: [*mut f32; 2],
     hidden: usize,
+    gates_row: usize,
 }
 
 /// Rows and columns of a product, with the sums there.
@@ -246,7 +248,7 @@ unsafe fn group<C: Cell, const FMA: bool>(round: &Round, sums: *const f32, row: 
         }
         if C::SAVED > 0 && !round.saved[0].is_null() {
             for (g, lanes) in saved.iter().enumerate().take(C::GATES) {
-                store(lanes, round.saved[0].add((row * C::GATES + g) * hidden + unit), count);
+                store(lanes, round.saved[0].add(row * round.gates_row + g * hidden + unit), count);
             }
             store(&saved[C::GATES], round.saved[1].add(place), count);
         }

@@ -28,6 +28,9 @@ use std::sync::Arc;
 /// Hidden units whose gates stand together in the columns of a product.
 const GROUP: usize = 16;
 
+/// Elements in 4 KiB.
+const ALIASED: usize = 1024;
+
 /// The function of one time step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SequenceCell {
@@ -101,6 +104,12 @@ impl SequenceSpec {
     /// Rows of the weights.
     fn rows(&self) -> usize {
         self.cell.gates() * self.hidden
+    }
+
+    /// Distance in elements of the rows of gates that are saved, and of their gradients. Rows a multiple of 4 KiB apart would share so few
+    /// sets of the caches that they evict each other.
+    pub fn gates_row(&self) -> usize {
+        self.rows() + if self.rows().is_multiple_of(ALIASED) { GROUP } else { 0 }
     }
 
     /// Elements of a state.

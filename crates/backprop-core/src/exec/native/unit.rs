@@ -169,8 +169,10 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
             let mut unit = unit(Work::Kernel(s.kernel(isa)), graph, &n.inputs, n.outputs.clone());
             for (output, input) in s.replaceable() {
                 let gates = &n.inputs[input];
+                let (ty, whole) = (&graph.values[gates.value].ty, graph.view(n.outputs[output]));
+                let alike = *ty == graph.values[n.outputs[output]].ty && gates.view.strides == whole.strides;
                 let once = n.inputs.iter().filter(|access| access.value == gates.value).count() == 1;
-                unit.in_step[output].extend((once && graph.is_identity(gates)).then_some(gates.value));
+                unit.in_step[output].extend((once && alike && gates.view.offset == 0).then_some(gates.value));
             }
             Ok(unit)
         }
