@@ -4,6 +4,7 @@
 //! [`grad`] transforms it in reverse mode; [`mod@reference`] evaluates it slowly and obviously in f64, the oracle that every
 //! backend is compared with.
 
+pub mod attention;
 pub mod error;
 pub mod exec;
 pub mod grad;

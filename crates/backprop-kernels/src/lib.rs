@@ -6,6 +6,7 @@
 //! bits on any number of threads and on AVX2 and AVX-512. The decomposition into tasks is one of (shape, dtype, instruction set).
 
 mod ahead;
+pub mod attention;
 pub mod ceilings;
 pub mod chain;
 pub mod conv;
@@ -23,6 +24,7 @@ mod simd;
 pub mod tile;
 pub mod window;
 
+pub use attention::{Attention, AttentionGradient, AttentionSpec, AttentionStrides};
 pub use dtype::DType;
 pub use isa::Isa;
 pub use kernel::Kernel;

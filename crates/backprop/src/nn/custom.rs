@@ -1,4 +1,5 @@
 use backprop_core::{Tensor, Type, op::Composite};
+use std::collections::BTreeMap;
 
 /// What a custom derivative is formed from.
 pub struct Saved<'b> {
@@ -48,6 +49,23 @@ where
     F: for<'b> FnOnce(&[Tensor<'b>]) -> Vec<Tensor<'b>>,
     D: for<'b> FnOnce(Saved<'b>) -> Vec<Option<Tensor<'b>>>,
 {
+    with_attributes(region, BTreeMap::new(), inputs, residuals, forward, derivative)
+}
+
+/// As [`custom_vjp_with_residuals`], with what a kernel must know beyond the operands' types.
+#[track_caller]
+pub(crate) fn with_attributes<'g, F, D>(
+    region: &str,
+    attributes: BTreeMap<String, String>,
+    inputs: &[Tensor<'g>],
+    residuals: usize,
+    forward: F,
+    derivative: D,
+) -> Vec<Tensor<'g>>
+where
+    F: for<'b> FnOnce(&[Tensor<'b>]) -> Vec<Tensor<'b>>,
+    D: for<'b> FnOnce(Saved<'b>) -> Vec<Option<Tensor<'b>>>,
+{
     let Some(b) = inputs.first().map(|t| t.builder()) else { return Vec::new() };
     let types: Vec<Type> = inputs.iter().map(Tensor::ty).collect();
     let mut count = 0;
@@ -68,7 +86,7 @@ where
             differentiable = (0..given.len()).filter(|&i| given[i].is_some()).collect();
             given.into_iter().flatten().collect()
         });
-        Composite { residuals, derivative: Some(derivative.into()), differentiable, ..Composite::new(region, body) }
+        Composite { attributes, residuals, derivative: Some(derivative.into()), differentiable, ..Composite::new(region, body) }
     } else {
         Composite::new(region, body)
     };

@@ -1,7 +1,11 @@
 //! Scaled dot-product attention with a derivative of its own.
 
-use super::{custom_vjp_with_residuals, functional::spread};
-use backprop_core::{DType, Tensor, Type};
+use super::{custom::with_attributes, functional::spread};
+use backprop_core::{
+    DType, Tensor, Type,
+    attention::{self, Attention},
+};
+use std::collections::BTreeMap;
 
 /// softmax(Q·Kᵀ/√d)·V: queries `[.., T, d]`, keys `[.., S, d]`, values `[.., S, e]` to `[.., T, e]`. `mask` is bool, spread to
 /// `[.., T, S]`, true where a key takes part; with `causal`, query t attends to keys 0 to t only. A query to which no key takes part
@@ -38,8 +42,11 @@ pub(crate) fn attention<'g>(
     shape[rank - 1] = k.shape()[rank - 2];
     let operands = [q, k, v].into_iter().chain(mask.map(|m| m.broadcast_to(&shape[..]))).chain(kept).collect::<Vec<_>>();
     let form = Form { masked: mask.is_some(), dropping: kept.is_some(), causal };
-    custom_vjp_with_residuals(
-        "attention",
+    // Factors of the weights are for no kernel.
+    let region = if form.dropping { "attention_with_dropout" } else { attention::REGION };
+    with_attributes(
+        region,
+        form.attributes(q),
         &operands,
         1,
         |x| form.forward(x),
@@ -68,6 +75,10 @@ struct Form {
 }
 
 impl Form {
+    fn attributes(self, q: Tensor<'_>) -> BTreeMap<String, String> {
+        Attention { masked: self.masked, causal: self.causal, scale: Form::scale(q) }.attributes()
+    }
+
     /// What Q·Kᵀ is multiplied by.
     fn scale(q: Tensor<'_>) -> f64 {
         1.0 / (q.dim(-1) as f64).sqrt()

@@ -4,6 +4,7 @@
 //! the value. Where a kernel needs adjacent elements, or no view can say the order, a copy is inserted.
 
 use super::{
+    attention,
     product::{self, Product},
     sequence::{self, SequenceNode},
     view::View,
@@ -11,6 +12,7 @@ use super::{
 };
 use crate::{
     DType, Error, Graph, Type,
+    attention::{Attention, GRADIENT},
     graph::{NodeId, Role, ValueId},
     host::Literal,
     op::{Binary, Compare, Composite, Op, Reduce, Reducer, Scan, SelectAndGather, SelectAndScatter, Unary},
@@ -82,6 +84,7 @@ pub(crate) enum NodeOp {
     Reduce(Reduce),
     /// A primitive whose operands are dense; those of a concatenation and a padding are any views.
     Dense(Op),
+    Attention(attention::Form),
     Scan(Scan),
     Sequence(SequenceNode),
 }
@@ -313,7 +316,12 @@ impl Lowering<'_> {
             }
             Op::Reduce(reduce) => self.reduce(reduce, inputs, types, flops),
             Op::Invalid(_) => return Err(Error::Invalid("the graph holds the stand-in of a tracing error".into())),
-            Op::Composite(c) => return Err(Error::Invalid(format!("composite `{}` was not inlined", c.region))),
+            Op::Composite(c) => {
+                let missing = || Error::Invalid(format!("composite `{}` was not inlined", c.region));
+                let attention = Attention::of(c).ok_or_else(missing)?;
+                let form = attention::Form { attention, gradient: c.region == GRADIENT };
+                return Ok(self.attention(form, inputs, types, flops));
+            }
             Op::SelectAndScatter(SelectAndScatter { select: Reducer::Min, window }) => {
                 let inputs = self.negated_first(inputs);
                 let op = SelectAndScatter { select: Reducer::Max, window: window.clone() };
@@ -353,6 +361,22 @@ impl Lowering<'_> {
         Ok(outputs.into_iter().map(|value| self.whole(value)).collect())
     }
 
+    /// Attention, with outputs laid out as operands are.
+    fn attention(&mut self, form: attention::Form, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Access> {
+        let mut inputs = self.readable(inputs);
+        if let Some(at) = form.logarithms() {
+            inputs[at] = self.dense(&inputs[at]);
+        }
+        let orders: Vec<Vec<usize>> = (0..types.len()).map(|i| form.order(i, &inputs)).collect();
+        let stored: Vec<Type> = types.iter().zip(&orders).map(|(ty, order)| attention::reordered(ty, order)).collect();
+        let values = self.push(NodeOp::Attention(form), inputs, &stored, flops);
+        let access = |(value, order): (Val, &Vec<usize>)| {
+            let Access { value, view } = self.whole(value);
+            Access { value, view: view.transpose(&crate::op::inverse(order)) }
+        };
+        values.into_iter().zip(&orders).map(access).collect()
+    }
+
     /// A reduction. What goes over samples and much within each is reduced within the samples first, so that a sample can be done with while
     /// it is in a cache.
     fn reduce(&mut self, reduce: &Reduce, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Val> {
@@ -379,17 +403,21 @@ impl Lowering<'_> {
         flops: u64,
     ) -> Result<Vec<Access>, Error> {
         let narrow = self.result.values[inputs[0].value].ty.dtype;
-        let is_index = |i: usize| matches!(op, Op::ScatterAdd(_)) && i == 1;
-        let convert = |(i, access): (usize, Access)| if is_index(i) { access } else { self.converted(access, wide) };
-        let inputs = inputs.into_iter().enumerate().map(convert).collect();
+        // Others are indices, or say which keys take part.
+        let convert = |access: Access| {
+            let of_values = self.result.values[access.value].ty.dtype == narrow;
+            if of_values { self.converted(access, wide) } else { access }
+        };
+        let inputs = inputs.into_iter().map(convert).collect();
         let op = match op {
             Op::Reduce(r) if r.accumulate == narrow => Reduce { accumulate: wide, ..r.clone() }.into(),
             op => op.clone(),
         };
-        // Later outputs are indices.
+        // Later outputs are indices, but for those of attention.
         let mut wide_types = types.to_vec();
-        if wide_types[0].dtype == narrow {
-            wide_types[0].dtype = wide;
+        let values = if matches!(op, Op::Composite(_)) { types.len() } else { 1 };
+        for ty in wide_types[..values].iter_mut().filter(|ty| ty.dtype == narrow) {
+            ty.dtype = wide;
         }
         let outputs = self.compute(&op, inputs, &wide_types, flops)?;
         Ok(outputs.into_iter().zip(types).map(|(access, ty)| self.converted(access, ty.dtype)).collect())
@@ -477,6 +505,7 @@ fn wider(op: &Op, dtype: DType) -> Option<DType> {
     let half = matches!(dtype, DType::F16 | DType::BF16);
     match op {
         Op::Reduce(_) | Op::ReduceWindow(_) | Op::ScatterAdd(_) if half => Some(DType::F32),
+        Op::Composite(c) if half && Attention::of(c).is_some() => Some(DType::F32),
         Op::ArgReduce(_) | Op::SelectAndScatter(_) | Op::SelectAndGather(_) => match dtype {
             DType::F32 | DType::F64 => None,
             _ if half => Some(DType::F32),

@@ -5,6 +5,7 @@
 
 mod arena;
 mod assemble;
+mod attention;
 mod code;
 pub(crate) mod ir;
 mod movement;
@@ -27,6 +28,7 @@ pub use program::{NativeProgram, Planned};
 use super::{Backend, Program, Signature};
 use crate::{
     Error, Graph,
+    attention::Attention,
     graph::Role,
     op::Composite,
     pass::{self, Inline, Pass, chain::Limits},
@@ -37,7 +39,12 @@ use std::sync::Arc;
 
 /// Whether there are instructions or a kernel for a composite.
 fn is_kept(composite: &Composite) -> bool {
-    composite.region == crate::random::PHILOX || sequence::has_kernel(composite)
+    composite.region == crate::random::PHILOX || sequence::has_kernel(composite) || is_replaced(composite)
+}
+
+/// Whether the kernel of a composite gives other bits than its body.
+fn is_replaced(composite: &Composite) -> bool {
+    Attention::of(composite).is_some()
 }
 
 /// How a graph is compiled. Every choice gives the same bits.
@@ -114,7 +121,7 @@ impl Native {
         let graph = if self.options.optimize {
             pass::optimize(graph, &pass::pipeline(is_kept), &mut |_, _, _| ())
         } else {
-            Inline { keep: |_| false }.run(graph)
+            Inline { keep: is_replaced }.run(graph)
         };
         let parts = if self.options.fuse { samples(&graph) } else { 1 };
         let limits = if self.options.link_all { Limits::NONE } else { Limits::USUAL };

@@ -1,6 +1,7 @@
 //! Groups of nodes as kernels with their operands.
 
 use super::{
+    attention,
     ir::{Access, Elementwise, Lowered, NodeOp, Val},
     movement,
     tile::{Emitted, emit},
@@ -186,6 +187,10 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
             // The kernel's outputs are the index, then the value.
             Ok(unit(Work::Kernel(Box::new(kernel)), graph, &n.inputs, vec![n.outputs[1], n.outputs[0]]))
         }
+        NodeOp::Attention(form) => {
+            let kernel = attention::kernel(graph, n, *form, isa)?;
+            Ok(unit(Work::Kernel(kernel), graph, &n.inputs, n.outputs.clone()))
+        }
         NodeOp::Dense(op) => {
             let (kernel, inputs) = movement::kernel(graph, op, n, isa)?;
             let mut unit = unit(Work::Kernel(kernel), graph, &inputs, n.outputs.clone());
@@ -273,6 +278,7 @@ fn node_name(op: &NodeOp) -> &'static str {
         NodeOp::Product(p) => p.name(),
         NodeOp::Reduce(_) => "reduce",
         NodeOp::Dense(op) => op.name(),
+        NodeOp::Attention(form) => form.name(),
         NodeOp::Scan(_) => "scan",
         NodeOp::Sequence(s) => s.name(),
     }
