@@ -5,5 +5,6 @@ mod common;
 mod memory;
 mod samples;
 mod sequences;
+mod sparse;
 mod state;
 mod steps;

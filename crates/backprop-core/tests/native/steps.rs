@@ -131,7 +131,14 @@ pub fn residual() -> Graph {
 /// All of the above.
 pub fn all() -> Vec<(&'static str, Graph)> {
     let recurrent = [0, 1, 2, 5].map(|length| ("recurrent", recurrent(length)));
-    [("mlp", mlp()), ("cnn", cnn()), ("attention", attention()), ("residual", residual())].into_iter().chain(recurrent).collect()
+    let others = [
+        ("mlp", mlp()),
+        ("cnn", cnn()),
+        ("attention", attention()),
+        ("residual", residual()),
+        ("tables", crate::sparse::tables()),
+    ];
+    others.into_iter().chain(recurrent).collect()
 }
 
 /// Drawn values; integers that are rates or seeds stay small, labels and tokens in range.
@@ -140,6 +147,9 @@ pub fn values(graph: &Graph) -> Vec<HostTensor> {
     for (input, value) in graph.inputs.iter().zip(&mut values) {
         if input.name == "label" {
             *value = HostTensor::new([3], &[4i32, 0, 2]).unwrap();
+        }
+        if input.name == "codes" {
+            *value = HostTensor::new([60], &crate::sparse::codes()).unwrap();
         }
         if input.name == "hyper" {
             *value = HostTensor::new([2], &[0.1f32, 0.9]).unwrap();

@@ -6,11 +6,13 @@ mod copy;
 mod dynamic;
 mod gather;
 mod index;
+mod row_sums;
 mod scatter;
 
 pub use copy::{CopyPart, FillValue, StridedCopy};
 pub use dynamic::{DynamicSlice, DynamicUpdateSlice};
 pub use gather::{Gather, GatherSpec};
+pub use row_sums::{RowSums, SpreadRows};
 pub use scatter::{ScatterAdd, ScatterSpec};
 
 /// Row-major strides of a shape.

@@ -245,6 +245,38 @@ fn scatter_reference(gather: &GatherSpec, spec: &ScatterSpec, x: &[f32], updates
 }
 
 #[test]
+fn sums_of_rows_are_those_of_a_scatter() {
+    let random = &mut Random(31);
+    for [rows, width, count] in
+        [[1, 1, 1], [7, 3, 40], [900, 17, 60], [50, 64, 1000], [3, 40_000, 5], [9, 4, 0], [0, 4, 3], [5, 0, 3]]
+    {
+        let codes: Vec<i32> = (0..count).map(|_| random.below(rows + 4) as i32 - 2).collect();
+        let updates: Vec<f32> = (0..count * width).map(|_| random.float()).collect();
+        let kernel = RowSums::new([rows, width, count], DType::I32).unwrap();
+        let go = |reversed| {
+            let (mut keys, mut sums) = (vec![7u64; count], vec![f32::NAN; count * width]);
+            let outputs = [keys.as_mut_ptr().cast::<u8>(), sums.as_mut_ptr().cast()];
+            run_kernel(
+                &kernel,
+                &[codes.as_ptr().cast_mut().cast(), updates.as_ptr().cast_mut().cast(), outputs[0], outputs[1]],
+                reversed,
+            );
+            (keys, sums)
+        };
+        let (keys, sums) = go(false);
+        assert_eq!((&keys, &sums), (&go(true).0, &go(true).1), "the order of tasks must not matter");
+        let inputs = [keys.as_ptr().cast(), sums.as_ptr().cast()];
+        let table = run(&SpreadRows::new([rows, width, count]), &inputs, rows * width, 7f32);
+        let dense = ScatterAdd::new(&ScatterSpec::rows(rows, width, &[count]), DType::F32, DType::I32).unwrap();
+        let zeros = vec![0f32; rows * width];
+        let inputs = [zeros.as_ptr().cast(), codes.as_ptr().cast(), updates.as_ptr().cast()];
+        assert_eq!(table, run(&dense, &inputs, rows * width, 0f32), "{rows} {width} {count}");
+    }
+    assert!(RowSums::new([3, 4, 5], DType::F32).is_none());
+    assert!(RowSums::new([1 << 40, 4, 5], DType::I64).is_none());
+}
+
+#[test]
 fn dynamic_slices_are_clamped() {
     let source: Vec<u32> = (0..200).collect();
     for (starts, clamped) in [([1i32, 2], [1usize, 2]), ([-5, 100], [0, 13]), ([9, 0], [5, 0])] {

@@ -87,6 +87,10 @@ pub(crate) enum NodeOp {
     Attention(attention::Form),
     Scan(Scan),
     Sequence(SequenceNode),
+    /// Keys and sums of the updates to a table of that many rows; operands are dense indices and updates.
+    RowSums(usize),
+    /// The table; operands are what `RowSums` makes.
+    SpreadRows,
 }
 
 #[derive(Clone, Debug)]
@@ -158,14 +162,22 @@ pub(super) struct Lowering<'a> {
     accesses: HashMap<ValueId, Access>,
     /// Dense copies made so far.
     copies: HashMap<Access, Val>,
+    /// Sums of rows by the sparse table they make.
+    pub(super) sums: HashMap<Val, Val>,
     path: Arc<str>,
 }
 
 /// Lowers what the outputs need of a graph whose composites are inlined.
 pub(crate) fn lower(graph: &Graph) -> Result<Lowered, Error> {
     let needed = needed(graph);
-    let mut lowering =
-        Lowering { graph, result: Lowered::default(), accesses: HashMap::new(), copies: HashMap::new(), path: Arc::from("") };
+    let mut lowering = Lowering {
+        graph,
+        result: Lowered::default(),
+        accesses: HashMap::new(),
+        copies: HashMap::new(),
+        sums: HashMap::new(),
+        path: Arc::from(""),
+    };
     for (position, input) in graph.inputs.iter().enumerate() {
         let ty = graph.node(input.node).outputs[0].clone();
         let value = lowering.value(ty, Def::Input(position));
@@ -240,7 +252,7 @@ impl Lowering<'_> {
             Op::Barrier(_) | Op::StopGradient(_) => inputs,
             Op::Constant(constant) => vec![self.literal(&constant.value)],
             Op::Composite(composite) if sequence::has_kernel(composite) => self.sequence(composite, id, inputs, flops),
-            op => match self.view_of(op, &inputs) {
+            op => match self.view_of(op, &inputs).or_else(|| self.squares_of_rows(id, &inputs)) {
                 Some(access) => vec![access],
                 None => self.compute(op, inputs, &node.outputs, flops)?,
             },
@@ -315,6 +327,7 @@ impl Lowering<'_> {
                 self.push(NodeOp::Product(product), inputs, types, flops)
             }
             Op::Reduce(reduce) => self.reduce(reduce, inputs, types, flops),
+            Op::ScatterAdd(scatter) if self.is_sparse(scatter, &inputs) => self.sparse_rows(inputs, types, flops),
             Op::Invalid(_) => return Err(Error::Invalid("the graph holds the stand-in of a tracing error".into())),
             Op::Composite(c) => {
                 let missing = || Error::Invalid(format!("composite `{}` was not inlined", c.region));

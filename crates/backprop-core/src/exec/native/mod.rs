@@ -14,6 +14,7 @@ mod profile;
 mod program;
 mod run;
 mod sequence;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod tile;

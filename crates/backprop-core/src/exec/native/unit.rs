@@ -191,6 +191,9 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
             let kernel = attention::kernel(graph, n, *form, isa)?;
             Ok(unit(Work::Kernel(kernel), graph, &n.inputs, n.outputs.clone()))
         }
+        NodeOp::RowSums(_) | NodeOp::SpreadRows => {
+            Ok(unit(Work::Kernel(movement::rows(graph, n)?), graph, &n.inputs, n.outputs.clone()))
+        }
         NodeOp::Dense(op) => {
             let (kernel, inputs) = movement::kernel(graph, op, n, isa)?;
             let mut unit = unit(Work::Kernel(kernel), graph, &inputs, n.outputs.clone());
@@ -281,5 +284,7 @@ fn node_name(op: &NodeOp) -> &'static str {
         NodeOp::Attention(form) => form.name(),
         NodeOp::Scan(_) => "scan",
         NodeOp::Sequence(s) => s.name(),
+        NodeOp::RowSums(_) => "row_sums",
+        NodeOp::SpreadRows => "spread_rows",
     }
 }
