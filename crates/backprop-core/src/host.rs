@@ -1,6 +1,6 @@
 //! Tensors in host memory: constants, inputs, results.
 
-use crate::{DType, Shape, Type};
+use crate::{DType, Shape, Type, exec::native::in_large_pages};
 use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
 use std::{fmt, sync::Arc};
 
@@ -33,7 +33,10 @@ elements!(f32 => F32, f64 => F64, i32 => I32, i64 => I64, u32 => U32, u64 => U64
 impl HostTensor {
     /// All zeros (false).
     pub fn zeros(ty: Type) -> HostTensor {
-        let lines = vec![Line([0; 64]); ty.bytes().div_ceil(64)];
+        let mut lines = Vec::with_capacity(ty.bytes().div_ceil(64));
+        // Updates go through every page of the parameters and of the optimizer's state in each step.
+        in_large_pages(lines.spare_capacity_mut());
+        lines.resize(ty.bytes().div_ceil(64), Line([0; 64]));
         HostTensor { ty, lines }
     }
 

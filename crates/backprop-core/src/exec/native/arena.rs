@@ -1,7 +1,7 @@
 //! The memory programs work in.
 
 use crate::host::Line;
-use std::{alloc, ptr::NonNull};
+use std::{alloc, mem::MaybeUninit, ptr::NonNull};
 
 /// A large page of x86-64 and of most ARM systems, in bytes.
 const LARGE: usize = 2 << 20;
@@ -86,6 +86,17 @@ impl Drop for Memory {
             // SAFETY: allocated with this layout.
             unsafe { alloc::dealloc(self.address.as_ptr(), self.layout) };
         }
+    }
+}
+
+/// Asks for large pages wherever such a page lies in memory that has not been written yet.
+pub(crate) fn in_large_pages<T>(memory: &mut [MaybeUninit<T>]) {
+    let range = memory.as_mut_ptr_range();
+    let (start, end) = (range.start.addr().next_multiple_of(LARGE), range.end.addr() / LARGE * LARGE);
+    if let (Some(bytes @ 1..), Some(first)) = (end.checked_sub(start), NonNull::new(range.start)) {
+        let skipped = start - range.start.addr();
+        // SAFETY: the first such page lies in the memory.
+        advise_large_pages(unsafe { first.cast::<u8>().byte_add(skipped) }, bytes);
     }
 }
 

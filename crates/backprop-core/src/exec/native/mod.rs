@@ -23,6 +23,7 @@ mod view;
 mod window;
 
 pub use arena::Workspace;
+pub(crate) use arena::in_large_pages;
 pub use code::{KernelInfo, Phase};
 pub use program::{NativeProgram, Planned};
 
