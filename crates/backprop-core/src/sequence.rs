@@ -48,7 +48,8 @@ pub fn sequence<'g>(cell: SequenceCell, directions: &[Direction<'g>], keep: Opti
     let operands: Vec<Tensor> = operands.chain(keep).collect();
     let composite = region.composite(any.input.builder(), &operands);
     let given = any.input.builder().apply(composite, &operands);
-    let at = |i: usize| given.get(i).copied().unwrap_or(given[0]);
+    // After an error there may be no results.
+    let at = |i: usize| given.get(i).copied().unwrap_or(any.input);
     (0..directions.len()).map(|d| (0..cell.states()).map(|k| at(d * cell.states() + k)).collect()).collect()
 }
 
@@ -134,12 +135,17 @@ impl Region {
         let types: Vec<Type> = operands.iter().map(Tensor::ty).collect();
         let body = b.trace(&types, |b, v| self.forward(b, v));
         let results = body.output_types();
-        let visible = self.directions * self.cell.states();
+        let states = self.cell.states();
+        let visible = self.directions * states;
+        if results.len() != self.directions * (2 * states + self.saved()) {
+            // The body has an error, which the builder keeps: there is nothing to differentiate.
+            return self.region("", body);
+        }
         let (n, m) = (types.len(), results.len());
-        let all = [&types[..], &results, &results[..visible.min(m)]].concat();
+        let all = [&types[..], &results, &results[..visible]].concat();
         let derivative = b.trace(&all, |b, v| self.derivative(b, &v[..n], &v[n..n + m], &v[n + m..]));
         Composite {
-            residuals: m - visible.min(m),
+            residuals: m - visible,
             derivative: Some(derivative.into()),
             differentiable: (0..n - usize::from(self.keep)).collect(),
             ..self.region("", body)

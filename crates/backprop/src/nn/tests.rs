@@ -128,6 +128,8 @@ fn misuse_is_an_error_of_the_graph_and_never_a_panic() {
         Box::new(Dropout::new(1.5)),
         Box::new(Embedding::new(4, 0)),
         Box::new(Lstm::new(3)),
+        Box::new(Lstm::new(1 << 32).bidirectional(true)),
+        Box::new(Gru::new(1 << 32)),
         Box::new(Softmax { dim: 7 }),
         Box::new(Residual::new(Sequential::new().push(Conv2d::new(5, 1)))),
         Box::new(checkpoint(Linear::new(0))),
