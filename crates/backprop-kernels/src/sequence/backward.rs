@@ -2,16 +2,15 @@
 
 use super::{
     GROUP, SequenceCell, SequenceSpec, Stacked, at,
-    cell::{Cell, GATES, Gru, Known, Lstm, Relu, SAVED, STATES, Tanh},
-    forward::Sums,
+    cell::{Cell, GATES, Known, SAVED, STATES, of_cell},
     lanes::{Lanes, ZERO, load, store},
     side,
+    step::{self, Step, Sums},
 };
 use crate::{
     Isa, Kernel,
     ahead::prefetch,
     gemm::{
-        Epilogue,
         driver::{Driver, Memory, Mode},
         micro::Micro,
         plan::{Block, Extents},
@@ -19,7 +18,7 @@ use crate::{
     },
     simd::per_isa,
 };
-use std::{ptr, sync::Arc};
+use std::{ops::Range, ptr, sync::Arc};
 
 /// Rows up to which weights are read in place, in wide tiles.
 const FEW: usize = 3;
@@ -28,8 +27,9 @@ const FEW: usize = 3;
 ///
 /// Operands of each direction, one after the other's: weights `[gates · hidden, hidden]`; what was saved, gates
 /// `[length, batch, gates · hidden]` and a value more `[length, batch, hidden]`, of a cell that saves nothing the states after each
-/// step; of a GRU and an LSTM the hidden or cell state before each step `[length, batch, hidden]`; cotangents of the states after each step: of hidden ones `[length, batch, hidden]`, lying as the spec
-/// says, and if there are any, dense, of an LSTM's cell states; then the mask. Results of each direction: cotangents of the input's
+/// step; of a GRU and an LSTM the hidden or cell state before each step `[length, batch, hidden]`; cotangents of the states after each
+/// step: of hidden ones `[length, batch, hidden]`, lying as the spec says, and if there are any, dense, of an LSTM's cell states; then the
+/// mask. Results of each direction: cotangents of the input's
 /// sums `[length, batch, gates · hidden]`, of the recurrent sums of a GRU, of the first states `[batch, hidden]`. The input's may take the
 /// place of saved gates that lie like them; otherwise no result overlaps another operand. Rows of gradients of gates are as far apart as
 /// [the spec says](SequenceSpec::gates_row).
@@ -55,10 +55,7 @@ impl SequenceGradient {
         let block = if spec.batch <= FEW { Block { n: block.n.next_multiple_of(12 * GROUP), ..block } } else { block };
         let weights =
             |mode| side(Matrix { offset: 0, batch: Strided::default(), row: 1, runs: Runs::One(hidden as isize), isa }, mode);
-        let epilogue = || {
-            let apply = function(spec.cell, isa);
-            Arc::new(Step { apply, gates: spec.cell.gates() })
-        };
+        let epilogue = || Arc::new(Step { apply: of_cell!(spec.cell, finish, isa), gates: spec.cell.gates() });
         let row = spec.gates_row();
         let mode = if spec.batch <= FEW { Mode::Direct } else { Mode::Shared };
         let product = spec.product(x, row, block, weights(mode), epilogue(), isa);
@@ -151,59 +148,21 @@ struct Round {
     hidden: usize,
 }
 
-/// What is made of a round's sums. The third operand is the address of the round.
-struct Step {
-    apply: unsafe fn(&Round, Sums),
-    gates: usize,
-}
-
-impl Epilogue for Step {
-    fn scratch(&self) -> usize {
-        0
-    }
-
-    unsafe fn apply(
-        &self,
-        _: usize,
-        row0: usize,
-        rows: usize,
-        col0: usize,
-        cols: usize,
-        tile: *const f32,
-        ld: usize,
-        operands: &[*mut u8],
-        _: *mut u8,
-    ) {
-        let sums = Sums { rows: [row0, row0 + rows], cols: [col0, col0 + cols], at: tile, ld };
-        // SAFETY: the kernel hands over a round's address; the rest is the caller's word.
-        unsafe { (self.apply)(&*operands[2].cast::<Round>(), sums) }
-    }
-
-    fn fetch(&self, _: usize, row0: usize, rows: usize, col0: usize, cols: usize, operands: &[*mut u8]) {
-        // SAFETY: the kernel hands over a round's address.
-        let round = unsafe { &*operands[2].cast::<Round>() };
-        if round.input.is_null() {
+impl step::Round for Round {
+    fn fetch(&self, rows: Range<usize>, cols: Range<usize>, gates: usize) {
+        if self.input.is_null() {
             return;
         }
-        for (row, unit) in (row0..row0 + rows).flat_map(|row| (col0..col0 + cols).step_by(GROUP).map(move |unit| (row, unit))) {
+        for (row, unit) in rows.flat_map(|row| cols.clone().step_by(GROUP).map(move |unit| (row, unit))) {
             let gate =
-                |g: usize| round.saved[0].wrapping_offset(row as isize * round.saved_row).wrapping_add(g * round.hidden + unit);
-            (0..self.gates).for_each(|g| prefetch(gate(g)));
-            prefetch(round.cotangents[0].wrapping_offset(row as isize * round.cotangent_row).wrapping_add(unit));
-            if !round.previous.is_null() {
-                prefetch(round.previous.wrapping_add(row * round.hidden + unit));
-                prefetch(round.saved[1].wrapping_add(row * round.hidden + unit));
+                |g: usize| self.saved[0].wrapping_offset(row as isize * self.saved_row).wrapping_add(g * self.hidden + unit);
+            (0..gates).for_each(|g| prefetch(gate(g)));
+            prefetch(self.cotangents[0].wrapping_offset(row as isize * self.cotangent_row).wrapping_add(unit));
+            if !self.previous.is_null() {
+                prefetch(self.previous.wrapping_add(row * self.hidden + unit));
+                prefetch(self.saved[1].wrapping_add(row * self.hidden + unit));
             }
         }
-    }
-}
-
-fn function(cell: SequenceCell, isa: Isa) -> unsafe fn(&Round, Sums) {
-    match cell {
-        SequenceCell::Tanh => finish::<Tanh>(isa),
-        SequenceCell::Relu => finish::<Relu>(isa),
-        SequenceCell::Gru => finish::<Gru>(isa),
-        SequenceCell::Lstm => finish::<Lstm>(isa),
     }
 }
 

@@ -149,3 +149,16 @@ impl Cell for Lstm {
         Given { input, recurrent: [0.0; GATES], states: [0.0, cell * f] }
     }
 }
+
+/// The instance of a generic function for a cell.
+macro_rules! of_cell {
+    ($cell:expr, $function:ident, $isa:expr) => {
+        match $cell {
+            $crate::sequence::SequenceCell::Tanh => $function::<$crate::sequence::cell::Tanh>($isa),
+            $crate::sequence::SequenceCell::Relu => $function::<$crate::sequence::cell::Relu>($isa),
+            $crate::sequence::SequenceCell::Gru => $function::<$crate::sequence::cell::Gru>($isa),
+            $crate::sequence::SequenceCell::Lstm => $function::<$crate::sequence::cell::Lstm>($isa),
+        }
+    };
+}
+pub(super) use of_cell;

@@ -1,24 +1,24 @@
 //! All time steps of a recurrent layer.
 
 use super::{
-    GROUP, SequenceCell, SequenceSpec, at,
-    cell::{Cell, GATES, Gru, Lstm, Relu, SAVED, STATES, Tanh},
+    GROUP, SequenceSpec, at,
+    cell::{Cell, GATES, SAVED, STATES, of_cell},
     lanes::{Lanes, ZERO, load, store},
     side,
     source::Interleaved,
+    step::{self, Step, Sums},
 };
 use crate::{
     Isa, Kernel,
     ahead::prefetch,
     gemm::{
-        Epilogue,
         driver::{Driver, Memory, Mode},
         micro::Micro,
         plan::Block,
     },
     simd::per_isa,
 };
-use std::{ptr, sync::Arc};
+use std::{ops::Range, ptr, sync::Arc};
 
 /// A recurrent layer over a sequence in `f32`.
 ///
@@ -26,7 +26,8 @@ use std::{ptr, sync::Arc};
 /// `[gates · hidden, hidden]`, first states `[batch, hidden]`, a GRU's recurrent biases if it has any; then the mask. Results of each
 /// direction: each state before and after every step, `[length + 1, batch, hidden]` in the order of time (so a direction from the
 /// first to the last time step begins with the first state, the other ends with it); then, if wanted, what the backward pass needs:
-/// gates `[length, batch, gates · hidden]`, their rows as far apart as [the spec says](SequenceSpec::gates_row), and one value more `[length, batch, hidden]`. No result overlaps another operand.
+/// gates `[length, batch, gates · hidden]`, their rows as far apart as [the spec says](SequenceSpec::gates_row), and one value more
+/// `[length, batch, hidden]`. No result overlaps another operand.
 pub struct Sequence {
     spec: SequenceSpec,
     /// Whether the backward pass will want what it needs.
@@ -41,7 +42,7 @@ impl Sequence {
         let x = spec.extents(spec.rows(), hidden);
         let block = Block::of_groups(x, Micro::of(isa), GROUP * if gates == 3 { 6 } else { 4 });
         let b = side(Interleaved { gates, hidden, isa }, Mode::Shared);
-        let epilogue = Arc::new(Step { apply: function(spec.cell, isa), gates, hidden });
+        let epilogue = Arc::new(Step { apply: of_cell!(spec.cell, finish, isa), gates });
         let driver = spec.product(x, hidden, block, b, epilogue, isa);
         Sequence { saves: saves && spec.cell.saves(), spec, driver }
     }
@@ -115,68 +116,19 @@ struct Round {
     gates_row: usize,
 }
 
-/// Rows and columns of a product, with the sums there.
-#[derive(Clone, Copy)]
-pub(super) struct Sums {
-    pub rows: [usize; 2],
-    pub cols: [usize; 2],
-    pub at: *const f32,
-    /// Distance between rows.
-    pub ld: usize,
-}
-
-/// What is made of a round's sums. The third operand is the address of the round.
-struct Step {
-    apply: unsafe fn(&Round, Sums),
-    gates: usize,
-    hidden: usize,
-}
-
-impl Epilogue for Step {
-    fn scratch(&self) -> usize {
-        0
-    }
-
-    unsafe fn apply(
-        &self,
-        _: usize,
-        row0: usize,
-        rows: usize,
-        col0: usize,
-        cols: usize,
-        tile: *const f32,
-        ld: usize,
-        operands: &[*mut u8],
-        _: *mut u8,
-    ) {
-        let sums = Sums { rows: [row0, row0 + rows], cols: [col0, col0 + cols], at: tile, ld };
-        // SAFETY: the sequence hands over a round's address; blocks hold whole groups; the rest is the caller's word.
-        unsafe { (self.apply)(&*operands[2].cast::<Round>(), sums) }
-    }
-
-    fn fetch(&self, _: usize, row0: usize, rows: usize, col0: usize, cols: usize, operands: &[*mut u8]) {
-        // SAFETY: the sequence hands over a round's address.
-        let round = unsafe { &*operands[2].cast::<Round>() };
-        for col in (col0..col0 + cols).step_by(GROUP) {
-            let unit = col / (self.gates * GROUP) * GROUP;
-            let gate = (col - unit * self.gates) / GROUP;
-            for row in row0..row0 + rows {
-                let place = round.input.wrapping_offset(row as isize * round.input_row);
+impl step::Round for Round {
+    fn fetch(&self, rows: Range<usize>, cols: Range<usize>, gates: usize) {
+        for col in cols.step_by(GROUP) {
+            let unit = col / (gates * GROUP) * GROUP;
+            let gate = (col - unit * gates) / GROUP;
+            for row in rows.clone() {
+                let place = self.input.wrapping_offset(row as isize * self.input_row);
                 prefetch(place.wrapping_add(gate * self.hidden + unit));
-                if gate == 1 && !round.before[1].is_null() {
-                    prefetch(round.before[1].wrapping_add(row * self.hidden + unit));
+                if gate == 1 && !self.before[1].is_null() {
+                    prefetch(self.before[1].wrapping_add(row * self.hidden + unit));
                 }
             }
         }
-    }
-}
-
-fn function(cell: SequenceCell, isa: Isa) -> unsafe fn(&Round, Sums) {
-    match cell {
-        SequenceCell::Tanh => finish::<Tanh>(isa),
-        SequenceCell::Relu => finish::<Relu>(isa),
-        SequenceCell::Gru => finish::<Gru>(isa),
-        SequenceCell::Lstm => finish::<Lstm>(isa),
     }
 }
 

@@ -9,6 +9,7 @@ mod cell;
 mod forward;
 mod lanes;
 mod source;
+mod step;
 
 use crate::{
     Isa,

@@ -115,8 +115,6 @@ impl<'a> Plan<'a> {
         let slots: Vec<Slot> =
             (0..values.len()).filter(has_slot).map(|value| Slot { value, flags: values[value].dtype == DType::Bool }).collect();
         let code = RefCell::new(Code::new(slots.len()));
-        // Bytes of flags are written from it.
-        code.borrow_mut().slot(1);
         let (mut streams, mut ids) = (Vec::new(), vec![None; values.len()]);
         for v in (0..values.len()).filter(|&v| self.classes[v] == Class::Noted) {
             let Definition::Op { op, sources } = &values[v].definition else { return None };
@@ -183,6 +181,10 @@ impl<'a> Plan<'a> {
         // Whether a value's address is set by what the function writes already.
         let mut placed = vec![false; ids.len()];
         let mut write = |v: usize, id: Id, source: Source| {
+            if code.insts[id].is_mask() {
+                // Bytes of flags are written from it.
+                code.slot(1);
+            }
             code.stores.push((id, streams.len()));
             streams.push(Stream { value: v, size: self.size(v), source });
         };

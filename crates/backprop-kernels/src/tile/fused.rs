@@ -36,7 +36,7 @@ impl Fused {
         // Cut into single elements all dimensions move.
         let trial = machine(&program, &Cut::new(&program.dims, 1))?;
         let cut = Cut::new(&program.dims, trial.tile());
-        let (machine, cut) = settle(&program, &machine, cut)?;
+        let (machine, cut) = if trial.is_compiled() { (trial, cut) } else { settle(&program, &machine, cut)? };
         let elements = program.elements().max(1);
         let per_box = cost(&program) * (elements as f64 / cut.boxes().max(1) as f64);
         let boxes_per_task = ((TASK / per_box) as usize).max(1);

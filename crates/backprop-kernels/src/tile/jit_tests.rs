@@ -45,6 +45,11 @@ fn same(found: f32, expected: f32) -> bool {
     found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan()
 }
 
+/// Bits of numbers, those of NaN all alike.
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
+}
+
 fn is_vector(isa: Isa) -> bool {
     isa != Isa::Portable && cfg!(target_os = "linux")
 }
@@ -122,7 +127,7 @@ fn rows_columns_and_flags() {
                 let flags = flags.as_ptr().cast_mut();
                 let operands = [x_address, read[0], read[1], read[2], gate, flags, x_address, not.as_mut_ptr()];
                 run_kernel(&kernel, &operands, false);
-                (x.iter().map(|v| if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() }).collect::<Vec<u32>>(), not)
+                (bits(&x), not)
             };
             let found = run(Fused::new(&program, isa).unwrap());
             let expected = run(Fused::interpreted(&program, isa).unwrap());
@@ -180,15 +185,13 @@ fn an_update_in_place_has_the_bits_of_its_operations() {
                 let rate = (&raw const rate).cast_mut().cast();
                 let gate = (&raw const gate).cast_mut();
                 run_kernel(&kernel, &[g, w, m, v, rate, gate, w, m, v], false);
-                let bits = |x: &f32| if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() };
-                state.iter().map(|s| s.iter().map(bits).collect()).collect::<Vec<Vec<u32>>>()
+                state.iter().map(|s| bits(s)).collect::<Vec<Vec<u32>>>()
             };
             let program = adam(n);
             let found = run(Fused::new(&program, isa).unwrap());
             assert_eq!(found, run(Fused::interpreted(&program, isa).unwrap()), "{n} on {isa}, gate {gate}");
             if gate == 0 {
-                let before: Vec<u32> = state[2].iter().map(|x| if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() }).collect();
-                assert_eq!(found[2], before);
+                assert_eq!(found[2], bits(&state[2]));
             }
         }
     }
@@ -231,7 +234,7 @@ fn more_values_than_registers_are_left_to_loops() {
             let mut results = [vec![0f32; n], vec![0f32; n]];
             let [a, b] = results.each_mut().map(|r| r.as_mut_ptr().cast());
             run_kernel(&kernel, &[source.as_ptr().cast_mut().cast(), a, b], false);
-            results.map(|r| r.iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect::<Vec<u32>>())
+            results.map(|r| bits(&r))
         };
         assert!(!Machine::new(&program, isa, |_| true, &[]).unwrap().is_compiled());
         let found = run(Fused::new(&program, isa).unwrap());

@@ -65,8 +65,7 @@ impl Machine {
         Ok(Machine { engine: Engine::Interpreted(Interpreter::new(program, isa, moving, &kept)?) })
     }
 
-    /// Whether operations are one function.
-    #[cfg(test)]
+    /// Whether operations are one function, which does not depend on what moves.
     pub(super) fn is_compiled(&self) -> bool {
         matches!(self.engine, Engine::Compiled(_))
     }

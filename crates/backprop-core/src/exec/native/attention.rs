@@ -1,7 +1,7 @@
 //! Attention and its derivative as kernels.
 
 use super::{
-    ir::{Access, Lowered, Node},
+    ir::{Access, Lowered, Lowering, Node, NodeOp, Val},
     unit::missing,
     view::View,
 };
@@ -55,13 +55,31 @@ fn order(view: &View) -> Vec<usize> {
 }
 
 /// A type with its dimensions in another order.
-pub(crate) fn reordered(ty: &Type, order: &[usize]) -> Type {
+fn reordered(ty: &Type, order: &[usize]) -> Type {
     Type::new(ty.dtype, order.iter().map(|&d| ty.shape[d]).collect::<Vec<_>>())
 }
 
 fn strides(view: &View) -> AttentionStrides {
     let rank = view.strides.len();
     AttentionStrides { batch: view.strides[..rank - 2].to_vec(), row: view.strides[rank - 2], col: view.strides[rank - 1] }
+}
+
+impl Lowering<'_> {
+    /// Attention, with outputs laid out as operands are.
+    pub(super) fn attention(&mut self, form: Form, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Access> {
+        let mut inputs = self.readable(inputs);
+        if let Some(at) = form.logarithms() {
+            inputs[at] = self.dense(&inputs[at]);
+        }
+        let orders: Vec<Vec<usize>> = (0..types.len()).map(|i| form.order(i, &inputs)).collect();
+        let stored: Vec<Type> = types.iter().zip(&orders).map(|(ty, order)| reordered(ty, order)).collect();
+        let values = self.push(NodeOp::Attention(form), inputs, &stored, flops);
+        let access = |(value, order): (Val, &Vec<usize>)| {
+            let Access { value, view } = self.whole(value);
+            Access { value, view: view.transpose(&inverse(order)) }
+        };
+        values.into_iter().zip(&orders).map(access).collect()
+    }
 }
 
 /// The kernel of a node.

@@ -374,22 +374,6 @@ impl Lowering<'_> {
         Ok(outputs.into_iter().map(|value| self.whole(value)).collect())
     }
 
-    /// Attention, with outputs laid out as operands are.
-    fn attention(&mut self, form: attention::Form, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Access> {
-        let mut inputs = self.readable(inputs);
-        if let Some(at) = form.logarithms() {
-            inputs[at] = self.dense(&inputs[at]);
-        }
-        let orders: Vec<Vec<usize>> = (0..types.len()).map(|i| form.order(i, &inputs)).collect();
-        let stored: Vec<Type> = types.iter().zip(&orders).map(|(ty, order)| attention::reordered(ty, order)).collect();
-        let values = self.push(NodeOp::Attention(form), inputs, &stored, flops);
-        let access = |(value, order): (Val, &Vec<usize>)| {
-            let Access { value, view } = self.whole(value);
-            Access { value, view: view.transpose(&crate::op::inverse(order)) }
-        };
-        values.into_iter().zip(&orders).map(access).collect()
-    }
-
     /// A reduction. What goes over samples and much within each is reduced within the samples first, so that a sample can be done with while
     /// it is in a cache.
     fn reduce(&mut self, reduce: &Reduce, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Val> {
@@ -472,7 +456,7 @@ impl Lowering<'_> {
     }
 
     /// Values that are never in memory are copied there.
-    fn readable(&mut self, inputs: Vec<Access>) -> Vec<Access> {
+    pub(super) fn readable(&mut self, inputs: Vec<Access>) -> Vec<Access> {
         let readable = |access: Access, s: &mut Self| if s.is_in_memory(&access) { access } else { s.copy(&access) };
         inputs.into_iter().map(|access| readable(access, self)).collect()
     }
