@@ -91,8 +91,8 @@ fn random_load(program: &mut TileProgram, random: &mut Random, operands: &mut Ve
 }
 
 fn random_program(random: &mut Random) -> (TileProgram, Vec<Vec<u8>>) {
-    const SPACES: [&[usize]; 10] =
-        [&[], &[1], &[7], &[5000], &[3, 2500], &[40, 10], &[130, 33, 3], &[2, 3, 4, 5, 6], &[1, 700, 1], &[0, 4]];
+    const SPACES: [&[usize]; 11] =
+        [&[], &[1], &[7], &[5000], &[3, 2500], &[2, 4096], &[40, 10], &[130, 33, 3], &[2, 3, 4, 5, 6], &[1, 700, 1], &[0, 4]];
     let dims = SPACES[random.below(SPACES.len())];
     let mut program = TileProgram::new(dims).unwrap();
     let mut operands = Vec::new();
