@@ -3,7 +3,7 @@
 //! A value that follows from one tensor of its size and small ones by a few arithmetic operations (what a batch norm centres,
 //! what it normalises) is read from memory as slowly as that tensor. Every kernel that reads it reads the tensor and computes it
 //! once more: the writing is saved, and one value is kept where the other was. The same operation on the same operands gives the
-//! same bits.
+//! same bits. A table that is mostly zeros is made of its rows wherever it is read.
 
 use super::fuse::{Group, Kind, MAX_NODES};
 use crate::{
@@ -53,6 +53,10 @@ pub(crate) fn recompute(graph: &mut Lowered, groups: &[Group]) -> bool {
 fn is_cheap(graph: &Lowered, node: usize) -> bool {
     let n = &graph.nodes[node];
     let NodeOp::Elementwise(op) = n.op else { return false };
+    let unseen = |v: Val| graph.outputs.iter().all(|o| o.value != v);
+    if op == Elementwise::SparseRows {
+        return unseen(n.outputs[0]);
+    }
     let arithmetic = matches!(
         op,
         Elementwise::Unary(Unary::Neg | Unary::Abs)
@@ -76,7 +80,7 @@ fn is_cheap(graph: &Lowered, node: usize) -> bool {
         && kept(tensors[0])
         && size(tensors[0]) <= elements
         && large().all(|a| graph.is_identity(a))
-        && graph.outputs.iter().all(|o| o.value != value)
+        && unseen(value)
 }
 
 /// Whether a reader's group can make the node's result for itself.
@@ -90,7 +94,8 @@ fn takes(graph: &Lowered, group: &Group, reader: usize, node: usize) -> bool {
     let n = &graph.nodes[node];
     // Only then has the group as many elements as the node.
     let whole = || r.inputs.iter().filter(|a| a.value == n.outputs[0]).all(|a| graph.is_identity(a));
-    let readable = || n.inputs.iter().all(|a| a.view.reshape(&group.dims).is_some());
+    let fixed = matches!(n.op, NodeOp::Elementwise(e) if e.reads_fixed_elements());
+    let readable = || fixed || n.inputs.iter().all(|a| a.view.reshape(&group.dims).is_some());
     by_element && whole() && readable() && group.nodes.len() + ROOM < MAX_NODES
 }
 

@@ -136,7 +136,8 @@ pub fn all() -> Vec<(&'static str, Graph)> {
         ("cnn", cnn()),
         ("attention", attention()),
         ("residual", residual()),
-        ("tables", crate::sparse::tables()),
+        ("tables", crate::sparse::tables(false)),
+        ("transposed tables", crate::sparse::tables(true)),
     ];
     others.into_iter().chain(recurrent).collect()
 }

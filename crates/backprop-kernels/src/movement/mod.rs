@@ -12,7 +12,8 @@ mod scatter;
 pub use copy::{CopyPart, FillValue, StridedCopy};
 pub use dynamic::{DynamicSlice, DynamicUpdateSlice};
 pub use gather::{Gather, GatherSpec};
-pub use row_sums::{RowSums, SpreadRows};
+pub use row_sums::RowSums;
+pub(crate) use row_sums::{begins, row_of};
 pub use scatter::{ScatterAdd, ScatterSpec};
 
 /// Row-major strides of a shape.

@@ -2,7 +2,7 @@ use super::index::Indices;
 use crate::{DType, Kernel};
 
 /// Sums of the updates of each row of a large table of which few rows have any: the sparse form of a [`ScatterAdd`](super::ScatterAdd) to
-/// zeros, which [`SpreadRows`] makes the whole table of.
+/// zeros, which [`TileProgram::sparse_rows`](crate::TileProgram::sparse_rows) reads as the whole table.
 ///
 /// Operands: indices, updates `[count, width]` in `F32`; then keys `[count]` in `U64` and sums `[count, width]`. A key is a row in the upper
 /// half and the number of an update in the lower one; keys are sorted, and rows that the table lacks are `u32::MAX`. Where the first key
@@ -70,55 +70,13 @@ impl RowSums {
     }
 }
 
-/// The whole table that [`RowSums`] left the sums of. Operands: keys, sums, table.
-pub struct SpreadRows {
-    rows: usize,
-    width: usize,
-    count: usize,
-    /// Rows of a task.
-    block: usize,
-}
-
-/// Elements a task writes.
-const WRITTEN: usize = 65_536;
-
-impl SpreadRows {
-    /// Plans a table of that many rows of `width` elements, of `count` updates.
-    pub fn new([rows, width, count]: [usize; 3]) -> SpreadRows {
-        SpreadRows { rows, width, count, block: (WRITTEN / width.max(1)).max(1) }
-    }
-}
-
-impl Kernel for SpreadRows {
-    fn tasks(&self, _stage: usize) -> usize {
-        self.rows.div_ceil(self.block)
-    }
-
-    unsafe fn run(&self, _stage: usize, task: usize, operands: &[*mut u8], _workspace: *mut u8, _scratch: *mut u8) {
-        let (first, last) = (task * self.block, ((task + 1) * self.block).min(self.rows));
-        // SAFETY: the caller's promise; these rows are this task's.
-        let (keys, sums, table) = unsafe {
-            let keys = std::slice::from_raw_parts(operands[0].cast::<u64>(), self.count);
-            let sums = std::slice::from_raw_parts(operands[1].cast::<f32>(), self.count * self.width);
-            let table = operands[2].cast::<f32>().add(first * self.width);
-            (keys, sums, std::slice::from_raw_parts_mut(table, (last - first) * self.width))
-        };
-        table.fill(0.0);
-        let start = keys.partition_point(|&key| row_of(key) < first);
-        for at in (start..self.count).take_while(|&at| row_of(keys[at]) < last).filter(|&at| begins(keys, at)) {
-            table[(row_of(keys[at]) - first) * self.width..][..self.width]
-                .copy_from_slice(&sums[at * self.width..][..self.width]);
-        }
-    }
-}
-
 /// The row of a key.
-fn row_of(key: u64) -> usize {
+pub(crate) fn row_of(key: u64) -> usize {
     (key >> 32) as usize
 }
 
 /// Whether a key is the first of a row that the table has.
-fn begins(keys: &[u64], at: usize) -> bool {
+pub(crate) fn begins(keys: &[u64], at: usize) -> bool {
     let row = row_of(keys[at]);
     row != u32::MAX as usize && (at == 0 || row_of(keys[at - 1]) != row)
 }

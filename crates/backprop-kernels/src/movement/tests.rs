@@ -244,6 +244,14 @@ fn scatter_reference(gather: &GatherSpec, spec: &ScatterSpec, x: &[f32], updates
     result
 }
 
+/// A program that stores the table which sums of `count` updates stand for.
+fn table(dims: [usize; 2], count: usize) -> crate::Fused {
+    let mut program = crate::TileProgram::new(&dims).unwrap();
+    let rows = program.sparse_rows([0, 1], count, dims[1]).unwrap();
+    program.store(2, &program.row_major(), 0, rows).unwrap();
+    crate::Fused::new(&program, crate::Isa::Portable).unwrap()
+}
+
 #[test]
 fn sums_of_rows_are_those_of_a_scatter() {
     let random = &mut Random(31);
@@ -266,7 +274,7 @@ fn sums_of_rows_are_those_of_a_scatter() {
         let (keys, sums) = go(false);
         assert_eq!((&keys, &sums), (&go(true).0, &go(true).1), "the order of tasks must not matter");
         let inputs = [keys.as_ptr().cast(), sums.as_ptr().cast()];
-        let table = run(&SpreadRows::new([rows, width, count]), &inputs, rows * width, 7f32);
+        let table = run(&table([rows, width], count), &inputs, rows * width, 7f32);
         let dense = ScatterAdd::new(&ScatterSpec::rows(rows, width, &[count]), DType::F32, DType::I32).unwrap();
         let zeros = vec![0f32; rows * width];
         let inputs = [zeros.as_ptr().cast(), codes.as_ptr().cast(), updates.as_ptr().cast()];

@@ -50,13 +50,13 @@ impl Walk {
 
     /// Length and stride of the innermost dimension.
     #[inline]
-    fn inner(&self) -> (usize, isize) {
+    pub(super) fn inner(&self) -> (usize, isize) {
         if self.rank == 0 { (1, 0) } else { (self.shape[self.rank - 1], self.strides[self.rank - 1]) }
     }
 
     /// Calls `row(offset)` for the start of every innermost row, in row-major order.
     #[inline(always)]
-    fn rows(&self, mut row: impl FnMut(isize)) {
+    pub(super) fn rows(&self, mut row: impl FnMut(isize)) {
         let outer = self.rank.saturating_sub(1);
         let mut index = [0usize; MAX_RANK];
         let mut offset = 0;

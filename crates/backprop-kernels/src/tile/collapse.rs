@@ -23,6 +23,7 @@ pub(crate) fn collapse(program: &TileProgram) -> TileProgram {
 fn all_strides(program: &mut TileProgram) -> impl Iterator<Item = &mut Vec<isize>> {
     let values = program.values.iter_mut().filter_map(|value| match &mut value.definition {
         Definition::Load { strides, .. } | Definition::Affine { strides } => Some(strides),
+        Definition::Sparse(rows) => Some(&mut rows.strides),
         _ => None,
     });
     values.chain(program.stores.iter_mut().map(|store| &mut store.strides))

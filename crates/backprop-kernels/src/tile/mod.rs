@@ -23,6 +23,7 @@ mod machine;
 pub(crate) mod ops;
 mod program;
 mod registers;
+mod sparse;
 mod step;
 
 pub(crate) use access::splat;

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::sparse::SparseRows;
 use crate::DType;
 
 /// The most iteration dimensions a program may have.
@@ -225,6 +226,8 @@ pub(crate) enum Definition {
     Constant { bits: u64 },
     /// `Σ index·stride`, converted.
     Affine { strides: Vec<isize> },
+    /// A table that is mostly zeros.
+    Sparse(SparseRows),
     /// Provided by whoever runs the program: the tile of a product.
     Given,
     /// An operation on earlier values.
@@ -302,6 +305,13 @@ impl TileProgram {
     pub fn load(&mut self, operand: usize, dtype: DType, strides: &[isize], offset: isize) -> Result<Reg, TileError> {
         self.check_rank(strides)?;
         self.push(dtype, Definition::Load { operand, strides: strides.to_vec(), offset })
+    }
+
+    /// A table of rows of `width` elements in `F32` that is zeros but for the sums of `count` updates, read row-major over the iteration space.
+    /// The operands are keys and sums as [`RowSums`](crate::movement::RowSums) leaves them.
+    pub fn sparse_rows(&mut self, [keys, sums]: [usize; 2], count: usize, width: usize) -> Result<Reg, TileError> {
+        let rows = SparseRows { keys, sums, count, width: width.max(1), strides: self.row_major() };
+        self.push(DType::F32, Definition::Sparse(rows))
     }
 
     /// A constant, given as the bits of its type in the low bytes.

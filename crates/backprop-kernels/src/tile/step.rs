@@ -4,6 +4,7 @@ use super::access::{self, Walk};
 use super::machine::Region;
 use super::ops::{self, OpFn};
 use super::program::{Definition, OpCode, Reg, Store, TileProgram};
+use super::sparse::SparseRows;
 use crate::{DType, Isa};
 
 /// The most operands of an operation.
@@ -29,6 +30,7 @@ pub(super) enum Action {
         function: OpFn,
         sources: [u16; MAX_ARITY],
     },
+    Sparse(SparseRows),
     /// Set by the caller before each box.
     Given,
 }
@@ -56,6 +58,7 @@ impl Step {
             }
             Definition::Constant { bits } => Action::Splat { bits: *bits, size },
             Definition::Affine { strides } => Action::Affine { strides: strides.clone(), dtype: program.values[value].dtype },
+            Definition::Sparse(rows) => Action::Sparse(rows.clone()),
             Definition::Given => Action::Given,
             Definition::Op { op, sources } => {
                 // The type of the last operand: `Select` starts with its condition, `Philox` with its index.
@@ -96,6 +99,10 @@ impl Step {
                 Action::Affine { strides, dtype } => {
                     let base = access::offset_at(part.origin, strides) as i64;
                     access::affine(*dtype, target, base, &Walk::new(part.shape, strides));
+                    *entry = target;
+                }
+                Action::Sparse(rows) => {
+                    rows.fill(target.cast(), part.origin, part.shape, operands);
                     *entry = target;
                 }
                 Action::Apply { function, sources } => {
@@ -172,7 +179,7 @@ pub(super) fn invariants(program: &TileProgram, moving: impl Fn(usize) -> bool) 
         let known = match &value.definition {
             Definition::Load { strides, .. } | Definition::Affine { strides } => still(strides),
             Definition::Constant { .. } => true,
-            Definition::Given => false,
+            Definition::Sparse(_) | Definition::Given => false,
             Definition::Op { sources, .. } => sources.iter().all(|reg| invariant[usize::from(reg.0)]),
         };
         invariant.push(known);

@@ -28,7 +28,7 @@ fn reference(program: &TileProgram, isa: Isa, operands: &mut [Vec<u8>]) {
                     (_, v) => v.to_le_bytes()[..size].to_vec(),
                 })
                 .collect(),
-            Definition::Given => unreachable!("no product here"),
+            Definition::Sparse(_) | Definition::Given => unreachable!("neither products nor tables here"),
             Definition::Op { op, sources } => {
                 let of = program.values[usize::from(sources.last().unwrap().0)].dtype;
                 let mut result = aligned(all.len() * size);

@@ -67,12 +67,14 @@ pub(crate) enum Elementwise {
     Convert(DType),
     /// Random bits; operands seed, step, offset.
     Philox(u64),
+    /// A table that is zeros but for sums of rows; operands are what [`NodeOp::RowSums`] makes.
+    SparseRows,
 }
 
 impl Elementwise {
     /// Whether the operands are read at fixed positions rather than at the element's own.
     pub fn reads_fixed_elements(self) -> bool {
-        matches!(self, Elementwise::Philox(_))
+        matches!(self, Elementwise::Philox(_) | Elementwise::SparseRows)
     }
 }
 
@@ -89,8 +91,6 @@ pub(crate) enum NodeOp {
     Sequence(SequenceNode),
     /// Keys and sums of the updates to a table of that many rows; operands are dense indices and updates.
     RowSums(usize),
-    /// The table; operands are what `RowSums` makes.
-    SpreadRows,
 }
 
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ impl Lowered {
 pub(super) struct Lowering<'a> {
     pub graph: &'a Graph,
     pub result: Lowered,
-    accesses: HashMap<ValueId, Access>,
+    pub(super) accesses: HashMap<ValueId, Access>,
     /// Dense copies made so far.
     copies: HashMap<Access, Val>,
     /// Sums of rows by the sparse table they make.
@@ -245,14 +245,17 @@ impl Lowering<'_> {
 
     fn node(&mut self, id: NodeId) -> Result<(), Error> {
         let node = self.graph.node(id);
-        let inputs: Vec<Access> = node.inputs.iter().map(|v| self.accesses[v].clone()).collect();
+        let mut inputs: Vec<Access> = node.inputs.iter().map(|v| self.accesses[v].clone()).collect();
+        if let Op::Reduce(reduce) = &node.op {
+            inputs = self.squares_of_rows(reduce, node.inputs[0]).map_or(inputs, |rows| vec![rows]);
+        }
         let types: Vec<Type> = node.inputs.iter().map(|&v| self.graph.ty(v).clone()).collect();
         let flops = node.op.cost(&types, &node.outputs).flops;
         let accesses = match &node.op {
             Op::Barrier(_) | Op::StopGradient(_) => inputs,
             Op::Constant(constant) => vec![self.literal(&constant.value)],
             Op::Composite(composite) if sequence::has_kernel(composite) => self.sequence(composite, id, inputs, flops),
-            op => match self.view_of(op, &inputs).or_else(|| self.squares_of_rows(id, &inputs)) {
+            op => match self.view_of(op, &inputs) {
                 Some(access) => vec![access],
                 None => self.compute(op, inputs, &node.outputs, flops)?,
             },

@@ -1,7 +1,7 @@
 //! Kernels of the primitives that move elements, and of windows.
 
 use super::{
-    ir::{Access, Def, Lowered, Node, NodeOp},
+    ir::{Access, Def, Lowered, Node},
     unit::missing,
     view::row_major,
 };
@@ -9,8 +9,7 @@ use crate::{DType, Error, op::Op};
 use backprop_kernels::{
     Isa, Kernel,
     movement::{
-        CopyPart, DynamicSlice, DynamicUpdateSlice, FillValue, Gather, GatherSpec, RowSums, ScatterAdd, ScatterSpec, SpreadRows,
-        StridedCopy,
+        CopyPart, DynamicSlice, DynamicUpdateSlice, FillValue, Gather, GatherSpec, RowSums, ScatterAdd, ScatterSpec, StridedCopy,
     },
 };
 
@@ -78,15 +77,10 @@ pub(crate) fn kernel(graph: &Lowered, op: &Op, node: &Node, isa: Isa) -> Result<
     Ok((made.ok_or_else(|| missing(op.name(), ty.dtype))?, inputs))
 }
 
-/// The kernel that sums the updates of each row of a table, or the one that makes the table.
-pub(crate) fn rows(graph: &Lowered, node: &Node) -> Result<Box<dyn Kernel>, Error> {
-    let shape = |value: usize| &graph.values[value].ty.shape;
-    if let NodeOp::RowSums(rows) = node.op {
-        let (index, sums) = (dtype(graph, &node.inputs[0]), shape(node.outputs[1]));
-        return RowSums::new([rows, sums[1], sums[0]], index).map(boxed).ok_or_else(|| missing("row_sums", index));
-    }
-    let (table, sums) = (shape(node.outputs[0]), shape(node.inputs[1].value));
-    Ok(boxed(SpreadRows::new([table[0], table[1], sums[0]])))
+/// The kernel that sums the updates of each row of a table.
+pub(crate) fn row_sums(graph: &Lowered, rows: usize, node: &Node) -> Result<Box<dyn Kernel>, Error> {
+    let (index, sums) = (dtype(graph, &node.inputs[0]), &graph.values[node.outputs[1]].ty.shape);
+    RowSums::new([rows, sums[1], sums[0]], index).map(boxed).ok_or_else(|| missing("row_sums", index))
 }
 
 fn boxed<K: Kernel + 'static>(kernel: K) -> Box<dyn Kernel> {

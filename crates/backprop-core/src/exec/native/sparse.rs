@@ -1,10 +1,11 @@
-//! Gradients of large tables of which a step reads few rows: summed row by row, then written once among zeros. Their norm is that of the rows.
+//! Gradients of large tables of which a step reads few rows: kept as sums of those rows, and read as if they were the whole table. Their norm is
+//! that of the rows.
 
 use super::ir::{Access, Def, Elementwise, Lowering, NodeOp, Val};
 use crate::{
     DType, Type,
-    graph::NodeId,
-    op::{Binary, Op, Reducer, ScatterAdd},
+    graph::ValueId,
+    op::{Binary, Op, Reduce, Reducer, ScatterAdd},
 };
 
 /// The fewest elements of a table that is worth it: smaller ones stay in the second-level cache.
@@ -27,7 +28,7 @@ impl Lowering<'_> {
         of_rows && vector == 1 && small && zeros && large
     }
 
-    /// The sums of rows, and the table made of them.
+    /// The sums of rows, and a table that is never in memory where all its readers go through it element by element.
     pub(super) fn sparse_rows(&mut self, inputs: Vec<Access>, types: &[Type], flops: u64) -> Vec<Val> {
         let (rows, width) = (types[0].shape[0], types[0].shape[1]);
         let dense: Vec<Access> = inputs[1..].iter().map(|access| self.dense(access)).collect();
@@ -35,24 +36,25 @@ impl Lowering<'_> {
         let made = [Type::new(DType::U64, [count]), Type::new(DType::F32, [count, width])];
         let [keys, sums] = self.push(NodeOp::RowSums(rows), dense, &made, flops)[..] else { return Vec::new() };
         let operands = vec![self.whole(keys), self.whole(sums)];
-        let table = self.push(NodeOp::SpreadRows, operands, types, 0);
+        let table = self.push(NodeOp::Elementwise(Elementwise::SparseRows), operands, types, 0);
         self.sums.insert(table[0], sums);
         table
     }
 
-    /// Squares of a sparse table that are only added, all of them: those of its rows, for zeros add nothing.
-    pub(super) fn squares_of_rows(&mut self, id: NodeId, inputs: &[Access]) -> Option<Access> {
-        let node = self.graph.node(id);
-        let Op::Binary(Binary::Mul) = node.op else { return None };
-        let &sums = self.sums.get(&inputs[0].value).filter(|_| inputs[0] == inputs[1] && self.result.is_identity(&inputs[0]))?;
-        let summed = |op: &Op| matches!(op, Op::Reduce(r) if r.reducer == Reducer::Sum && r.dims.len() == 2);
-        let read = self.graph.iter().filter(|(_, reader)| reader.inputs.iter().any(|v| v.node == id)).all(|(_, r)| summed(&r.op));
-        if !read || self.graph.outputs.iter().any(|o| o.value.node == id) {
-            return None;
-        }
+    /// What a reduction adds, where that are all squares of a sparse table: those of its rows, for zeros add nothing.
+    pub(super) fn squares_of_rows(&mut self, reduce: &Reduce, squares: ValueId) -> Option<Access> {
+        let (node, all) = (self.graph.node(squares.node), reduce.reducer == Reducer::Sum && reduce.dims.len() == 2);
+        let inputs = node.inputs.first().filter(|_| all && matches!(node.op, Op::Binary(Binary::Mul)));
+        let sums = self.rows_of(*inputs.filter(|first| node.inputs[1] == **first)?)?;
         let (ty, sums) = (self.result.values[sums].ty.clone(), self.whole(sums));
         let square = NodeOp::Elementwise(Elementwise::Binary(Binary::Mul));
         let value = self.push(square, vec![sums.clone(), sums], &[ty], 0)[0];
         Some(self.whole(value))
+    }
+
+    /// The sums of the rows that a whole sparse table is made of.
+    fn rows_of(&self, table: ValueId) -> Option<Val> {
+        let access = &self.accesses[&table];
+        self.sums.get(&access.value).copied().filter(|_| self.result.is_identity(access))
     }
 }

@@ -110,14 +110,25 @@ impl Emitter<'_> {
     }
 
     fn operand(&mut self, value: Val, view: &View) -> usize {
+        let whole = view.elements() == self.graph.values[value].ty.elements();
+        self.operand_in_step(value, view.offset == 0 && view.is_dense() && whole)
+    }
+
+    /// The operand of a value; whether it is read only at the element being computed.
+    fn operand_in_step(&mut self, value: Val, in_step: bool) -> usize {
         let position = self.loads.iter().position(|&v| v == value).unwrap_or_else(|| {
             self.loads.push(value);
             self.in_step.push(true);
             self.loads.len() - 1
         });
-        let whole = view.elements() == self.graph.values[value].ty.elements();
-        self.in_step[position] &= view.offset == 0 && view.is_dense() && whole;
+        self.in_step[position] &= in_step;
         self.first_operand + position
+    }
+
+    fn sparse_rows(&mut self, inputs: &[Access]) -> Result<Reg, Error> {
+        let sums = &self.graph.values[inputs[1].value].ty.shape;
+        let operands = [0, 1].map(|i| self.operand_in_step(inputs[i].value, false));
+        Ok(self.program.sparse_rows(operands, sums[0], sums[1])?)
     }
 
     /// Elements of 0, 1, 2, … read through a view.
@@ -146,8 +157,10 @@ impl Emitter<'_> {
 
     fn node(&mut self, node: usize, op: Elementwise) -> Result<Reg, Error> {
         let inputs = &self.graph.nodes[node].inputs;
-        if let Elementwise::Philox(stream) = op {
-            return self.philox(inputs, stream);
+        match op {
+            Elementwise::Philox(stream) => return self.philox(inputs, stream),
+            Elementwise::SparseRows => return self.sparse_rows(inputs),
+            _ => {}
         }
         let sources = inputs.iter().map(|access| self.read(access)).collect::<Result<Vec<Reg>, Error>>()?;
         match op {
@@ -158,7 +171,7 @@ impl Emitter<'_> {
             Elementwise::Select => self.apply(OpCode::Select, &sources),
             Elementwise::Clamp => self.apply(OpCode::Clamp, &sources),
             Elementwise::Convert(to) => self.convert(sources[0], to),
-            Elementwise::Philox(_) => Err(TileError::NoResult.into()),
+            Elementwise::Philox(_) | Elementwise::SparseRows => Err(TileError::NoResult.into()),
         }
     }
 

@@ -191,8 +191,8 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
             let kernel = attention::kernel(graph, n, *form, isa)?;
             Ok(unit(Work::Kernel(kernel), graph, &n.inputs, n.outputs.clone()))
         }
-        NodeOp::RowSums(_) | NodeOp::SpreadRows => {
-            Ok(unit(Work::Kernel(movement::rows(graph, n)?), graph, &n.inputs, n.outputs.clone()))
+        NodeOp::RowSums(rows) => {
+            Ok(unit(Work::Kernel(movement::row_sums(graph, *rows, n)?), graph, &n.inputs, n.outputs.clone()))
         }
         NodeOp::Dense(op) => {
             let (kernel, inputs) = movement::kernel(graph, op, n, isa)?;
@@ -277,6 +277,7 @@ fn node_name(op: &NodeOp) -> &'static str {
             Elementwise::Clamp => "clamp",
             Elementwise::Convert(_) => "convert",
             Elementwise::Philox(_) => "philox",
+            Elementwise::SparseRows => "sparse_rows",
         },
         NodeOp::Product(p) => p.name(),
         NodeOp::Reduce(_) => "reduce",
@@ -285,6 +286,5 @@ fn node_name(op: &NodeOp) -> &'static str {
         NodeOp::Scan(_) => "scan",
         NodeOp::Sequence(s) => s.name(),
         NodeOp::RowSums(_) => "row_sums",
-        NodeOp::SpreadRows => "spread_rows",
     }
 }
