@@ -1,3 +1,4 @@
+use crate::simd::per_isa;
 use crate::{DType, Isa, Kernel};
 
 /// Which extreme an [`ArgReduce`] finds.
@@ -24,11 +25,11 @@ pub struct ArgReduce {
 
 impl ArgReduce {
     /// Plans the search for `F32` or `F64` data; `None` for other types or a length beyond `i32`.
-    pub fn new(shape: [usize; 3], dtype: DType, reduction: ArgReduction, _isa: Isa) -> Option<ArgReduce> {
+    pub fn new(shape: [usize; 3], dtype: DType, reduction: ArgReduction, isa: Isa) -> Option<ArgReduce> {
         let [outer, length, inner] = shape;
-        let run: unsafe fn(&ArgReduce, usize, &[*mut u8]) = match dtype {
-            DType::F32 => search::<f32>,
-            DType::F64 => search::<f64>,
+        let run = match dtype {
+            DType::F32 => search::<f32>(isa),
+            DType::F64 => search::<f64>(isa),
             _ => return None,
         };
         i32::try_from(length).ok()?;
@@ -48,9 +49,20 @@ impl Kernel for ArgReduce {
     }
 }
 
+per_isa! { fn search[T: Float](kernel: &ArgReduce, task: usize, operands: &[*mut u8]) = search_body }
+
+/// What is compared.
+trait Float: PartialOrd + Copy {}
+impl Float for f32 {}
+impl Float for f64 {}
+
+/// Values compared side by side.
+const LANES: usize = 32;
+
 /// # Safety
 /// As [`Kernel::run`].
-unsafe fn search<T: PartialOrd + Copy>(kernel: &ArgReduce, task: usize, operands: &[*mut u8]) {
+#[inline(always)]
+unsafe fn search_body<T: Float, const FMA: bool>(kernel: &ArgReduce, task: usize, operands: &[*mut u8]) {
     let (length, inner) = (kernel.length, kernel.inner);
     for outer in task * kernel.group..((task + 1) * kernel.group).min(kernel.outer) {
         // SAFETY: the operands have the documented shapes; tasks own disjoint outer positions.
@@ -61,21 +73,64 @@ unsafe fn search<T: PartialOrd + Copy>(kernel: &ArgReduce, task: usize, operands
                 std::slice::from_raw_parts_mut(operands[2].cast::<T>().add(outer * inner), inner),
             )
         };
-        indices.fill(0);
-        let Some(first) = input.get(..inner) else { continue };
-        values.copy_from_slice(first);
-        for (l, row) in input.chunks_exact(inner.max(1)).enumerate().skip(1) {
-            for ((best, at), &x) in values.iter_mut().zip(indices.iter_mut()).zip(row) {
-                let beats = match kernel.better {
-                    ArgReduction::Max => x > *best,
-                    ArgReduction::Min => x < *best,
+        match (inner, input) {
+            (1, [first, ..]) => {
+                let at = match kernel.better {
+                    ArgReduction::Max => first_extreme(input, *first, |x, best| x > best),
+                    ArgReduction::Min => first_extreme(input, *first, |x, best| x < best),
                 };
-                // A NaN is the only value that differs from itself.
-                #[allow(clippy::eq_op, reason = "the test for NaN of a generic float")]
-                let replaces = *best == *best && (beats || x != x);
-                *best = if replaces { x } else { *best };
-                *at = if replaces { l as i32 } else { *at };
+                (indices[0], values[0]) = (at as i32, input[at]);
             }
+            _ => first_extremes(kernel.better, input, indices, values),
         }
     }
+}
+
+/// Where the first extreme of a row is: the row is gone through for its value, then for its place.
+#[inline(always)]
+fn first_extreme<T: Float>(row: &[T], first: T, beats: impl Fn(T, T) -> bool) -> usize {
+    let (mut best, mut odd) = ([first; LANES], [false; LANES]);
+    let (groups, rest) = row.as_chunks::<LANES>();
+    let mut padded = [first; LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    for group in groups.iter().chain([&padded]) {
+        for ((best, odd), &x) in best.iter_mut().zip(&mut odd).zip(group) {
+            *odd |= is_nan(x);
+            *best = if beats(x, *best) { x } else { *best };
+        }
+    }
+    if odd.iter().any(|&odd| odd) {
+        return row.iter().position(|&x| is_nan(x)).unwrap_or(0);
+    }
+    let best = best.iter().fold(first, |a, &b| if beats(b, a) { b } else { a });
+    let group = groups.iter().position(|group| group.iter().fold(false, |found, &x| found | (x == best)));
+    let from = group.unwrap_or(groups.len()) * LANES;
+    from + row[from..].iter().position(|&x| x == best).unwrap_or(0)
+}
+
+/// Likewise for each column of the rows of `indices.len()` values.
+#[inline(always)]
+fn first_extremes<T: Float>(better: ArgReduction, input: &[T], indices: &mut [i32], values: &mut [T]) {
+    let inner = indices.len();
+    indices.fill(0);
+    let Some(first) = input.get(..inner) else { return };
+    values.copy_from_slice(first);
+    for (l, row) in input.chunks_exact(inner.max(1)).enumerate().skip(1) {
+        for ((best, at), &x) in values.iter_mut().zip(indices.iter_mut()).zip(row) {
+            let beats = match better {
+                ArgReduction::Max => x > *best,
+                ArgReduction::Min => x < *best,
+            };
+            let replaces = !is_nan(*best) && (beats || is_nan(x));
+            *best = if replaces { x } else { *best };
+            *at = if replaces { l as i32 } else { *at };
+        }
+    }
+}
+
+/// A NaN is the only value that differs from itself.
+#[allow(clippy::eq_op, reason = "the test for NaN of a generic float")]
+#[inline(always)]
+fn is_nan<T: Float>(x: T) -> bool {
+    x != x
 }

@@ -64,6 +64,29 @@ folds! {
     MinF64: f64, f64, f64::INFINITY, (a, b) => math::wide::minimum(a, b);
 }
 
+/// The sum of the squares, each formed in `f32`.
+pub(super) struct SquaresF32Wide;
+impl Fold for SquaresF32Wide {
+    type Value = f32;
+    type Sum = f64;
+    #[inline(always)]
+    fn identity() -> f64 {
+        0.0
+    }
+    #[inline(always)]
+    fn lift(value: f32) -> f64 {
+        f64::from(value * value)
+    }
+    #[inline(always)]
+    fn merge(a: f64, b: f64) -> f64 {
+        a + b
+    }
+    #[inline(always)]
+    fn lower(sum: f64) -> f32 {
+        sum as f32
+    }
+}
+
 /// Wrapping sums and extremes of an integer type.
 pub(super) struct SumInt<T>(std::marker::PhantomData<T>);
 pub(super) struct MaxInt<T>(std::marker::PhantomData<T>);
@@ -258,11 +281,19 @@ unsafe fn stack_body<F: Fold, const FMA: bool>(sums: *mut u8, values: *const u8,
 unsafe fn rows_body<F: Fold, const FMA: bool>(results: *mut u8, values: *const u8, rows: usize, length: usize) {
     // SAFETY: promised by the caller.
     let (results, values) = unsafe { (slice_mut::<F::Sum>(results, rows), slice::<F::Value>(values, rows * length)) };
-    let count = lanes(length);
+    match lanes(length) {
+        LANES => reduce_rows::<F, LANES>(results, values, length),
+        16 => reduce_rows::<F, 16>(results, values, length),
+        _ => reduce_rows::<F, 1>(results, values, length),
+    }
+}
+
+#[inline(always)]
+fn reduce_rows<F: Fold, const W: usize>(results: &mut [F::Sum], values: &[F::Value], length: usize) {
     for (result, row) in results.iter_mut().zip(values.chunks_exact(length)) {
-        let mut sums = [F::identity(); LANES];
-        spread_over::<F>(&mut sums[..count], 0, row);
-        *result = gather_over::<F>(&mut sums[..count]);
+        let mut sums = [F::identity(); W];
+        join_groups::<F, W>(&mut sums, row);
+        *result = gather_over::<F>(&mut sums);
     }
 }
 

@@ -1,9 +1,10 @@
 use super::fold::{
-    Again, Fold, LANES, Loops, MaxF32, MaxF64, MaxInt, MinF32, MinF64, MinInt, SumF32, SumF32Wide, SumF64, SumInt, lanes,
+    Again, Fold, LANES, Loops, MaxF32, MaxF64, MaxInt, MinF32, MinF64, MinInt, SquaresF32Wide, SumF32, SumF32Wide, SumF64,
+    SumInt, lanes,
 };
 use super::level::{COLUMNS, Level, levels};
 use crate::tile::ops::Flag;
-use crate::tile::{Interval, OpCode, Reg, TileError, TileProgram};
+use crate::tile::{Definition, Interval, OpCode, Reg, TileError, TileProgram};
 use crate::{DType, Isa, Kernel};
 
 /// What a reduction computes. Without any element: 0, and for the extremes −∞ or +∞ (integers: their bounds).
@@ -35,8 +36,11 @@ pub struct Reduce {
     group: Vec<usize>,
     first: Loops,
     again: Loops,
+    /// Bytes of an element that is reduced, and of a sum.
     value_size: usize,
     sum_size: usize,
+    /// Whether sums and results differ in type.
+    rounds: bool,
     output: usize,
 }
 
@@ -57,13 +61,27 @@ impl Reduce {
         }
         let dtype = program.dtype(result).ok_or(TileError::UnknownRegister(result))?;
         let unsupported = || TileError::Types(reduction.opcode(), vec![dtype, accumulate]);
-        let (first, again) = loops(reduction, dtype, accumulate, isa).ok_or_else(unsupported)?;
+        let (mut first, again) = loops(reduction, dtype, accumulate, isa).ok_or_else(unsupported)?;
+        let (mut result, mut value_size) = (result, dtype.size());
+        if let Some((narrow, wide)) = widened(program, result, isa).filter(|_| reduction == Reduction::Sum) {
+            (result, first, value_size) = (narrow, wide, DType::F32.size());
+        }
         let levels = levels(program.dims(), reduced);
         let source = Interval::new(&program.without_stores(), result, levels.first().map_or(1, Level::aligned), isa)?;
         let costs = std::iter::once(source.cost() + FOLD).chain(std::iter::repeat(FOLD));
         let per_task = |(level, cost): (&Level, f64)| ((TASK / (cost * level.unit_elements() as f64)) as usize).clamp(1, 1 << 20);
         let group = levels.iter().zip(costs).map(per_task).collect();
-        Ok(Reduce { source, levels, group, first, again, value_size: dtype.size(), sum_size: accumulate.size(), output })
+        Ok(Reduce {
+            source,
+            levels,
+            group,
+            first,
+            again,
+            value_size,
+            sum_size: accumulate.size(),
+            rounds: dtype != accumulate,
+            output,
+        })
     }
 
     /// Plans the reduction of operand 0, strided, into operand 1.
@@ -86,11 +104,6 @@ impl Reduce {
         self.levels[..level].iter().map(|l| (l.results() * self.sum_size).next_multiple_of(64)).sum()
     }
 
-    /// Whether sums and results differ in type.
-    fn rounds(&self) -> bool {
-        self.sum_size != self.value_size
-    }
-
     fn results(&self) -> usize {
         self.levels.last().map_or(0, Level::results)
     }
@@ -100,7 +113,7 @@ impl Reduce {
     /// # Safety
     /// As [`Kernel::run`].
     unsafe fn target(&self, level: usize, operands: &[*mut u8], workspace: *mut u8) -> *mut u8 {
-        if level + 1 == self.levels.len() && !self.rounds() {
+        if level + 1 == self.levels.len() && !self.rounds {
             return operands[self.output];
         }
         // SAFETY: the workspace holds the results of every level.
@@ -110,6 +123,21 @@ impl Reduce {
     /// Bytes of the sums a task keeps.
     fn sums(&self) -> usize {
         LANES.max(COLUMNS) * self.sum_size
+    }
+}
+
+/// Where `F32` values are converted to `F64` only to be summed: those values, or what they are the squares of, and the loops that convert
+/// in registers.
+fn widened(program: &TileProgram, value: Reg, isa: Isa) -> Option<(Reg, Loops)> {
+    let operation = |reg: Reg| match &program.values[usize::from(reg.0)].definition {
+        Definition::Op { op, sources } => Some((*op, sources)),
+        _ => None,
+    };
+    let (OpCode::Convert(DType::F64), sources) = operation(value)? else { return None };
+    let narrow = *sources.first().filter(|&&source| program.dtype(source) == Some(DType::F32))?;
+    match operation(narrow) {
+        Some((OpCode::Mul, factors)) if factors[0] == factors[1] => Some((factors[0], Loops::of::<SquaresF32Wide>(isa))),
+        _ => Some((narrow, Loops::of::<SumF32Wide>(isa))),
     }
 }
 
@@ -301,7 +329,7 @@ impl Task<'_> {
 impl Kernel for Reduce {
     fn stages(&self) -> usize {
         // Sums of another type than the result's are rounded by a stage of their own.
-        self.levels.len() + usize::from(self.rounds())
+        self.levels.len() + usize::from(self.rounds)
     }
 
     fn tasks(&self, stage: usize) -> usize {
@@ -309,7 +337,7 @@ impl Kernel for Reduce {
     }
 
     fn workspace(&self) -> usize {
-        self.partials(self.levels.len() - usize::from(!self.rounds()))
+        self.partials(self.levels.len() - usize::from(!self.rounds))
     }
 
     fn scratch(&self) -> usize {

@@ -143,6 +143,31 @@ fn a_fused_producer_changes_no_bit() {
     }
 }
 
+/// Values, and squares, that are converted on the way into a sum give the sum of converted ones.
+#[test]
+fn widening_in_registers_changes_no_bit() {
+    let random = &mut Random(6);
+    for dims in [&[1usize, 1][..], &[3, 5], &[40, 53], &[7, 1500], &[2, 9000], &[0, 4]] {
+        let x: Vec<f32> = (0..dims.iter().product()).map(|_| random.float() * 1e20).collect();
+        for (mask, squared) in masks(2).into_iter().flat_map(|mask| [(mask.clone(), false), (mask, true)]) {
+            let wide: Vec<f64> = x.iter().map(|&x| f64::from(if squared { x * x } else { x })).collect();
+            for isa in fused_isas() {
+                let mut program = TileProgram::new(dims).unwrap();
+                let x32 = program.load(0, DType::F32, &row_major(dims), 0).unwrap();
+                let value = if squared { program.op(OpCode::Mul, &[x32, x32]).unwrap() } else { x32 };
+                let value = program.op(OpCode::Convert(DType::F64), &[value]).unwrap();
+                let narrow = Reduce::new(&program, value, &mask, Reduction::Sum, DType::F64, 1, isa).unwrap();
+                let whole =
+                    Reduce::of_operand(dims, &row_major(dims), DType::F64, &mask, Reduction::Sum, DType::F64, isa).unwrap();
+                let [mut found, mut expected] = [0, 1].map(|_| vec![7f64; output_len(dims, &mask)]);
+                run_kernel(&narrow, &[x.as_ptr().cast_mut().cast(), found.as_mut_ptr().cast()], false);
+                run_kernel(&whole, &[wide.as_ptr().cast_mut().cast(), expected.as_mut_ptr().cast()], false);
+                assert_eq!(found, expected, "{dims:?} over {mask:?} on {isa}");
+            }
+        }
+    }
+}
+
 #[test]
 fn integers_wrap_and_flags_combine() {
     let x = [i32::MAX, 1, 5, -7];
@@ -185,6 +210,44 @@ fn the_first_extreme_wins_and_the_first_nan_before_all() {
     let kernel = ArgReduce::new([1, 6, 2], DType::F32, ArgReduction::Min, Isa::detect()).unwrap();
     run_kernel(&kernel, &[x.as_ptr().cast_mut().cast(), at.as_mut_ptr().cast(), value.as_mut_ptr().cast()], false);
     assert_eq!(at, [2, 2]);
+}
+
+/// The first extreme of each of `rows` rows, one element after the other.
+fn first_extremes(x: &[f32], length: usize, kind: ArgReduction) -> Vec<(i32, u32)> {
+    let beats = |a: f32, b: f32| if kind == ArgReduction::Max { a > b } else { a < b };
+    let extreme = |row: &[f32]| {
+        let mut best = 0;
+        for (i, x) in row.iter().enumerate() {
+            let replaces = !row[best].is_nan() && (x.is_nan() || beats(*x, row[best]));
+            best = if replaces { i } else { best };
+        }
+        (best as i32, row[best].to_bits())
+    };
+    x.chunks(length).map(extreme).collect()
+}
+
+#[test]
+fn rows_of_every_length_have_the_first_extreme_at_its_place() {
+    let random = &mut Random(5);
+    for length in (1..100).chain([1000, 4097]) {
+        let rows = 9;
+        let mut x: Vec<f32> = (0..rows * length).map(|_| (random.float() * 8.0).round()).collect();
+        for (row, special) in [(3, f32::NAN), (4, f32::NEG_INFINITY), (5, f32::INFINITY), (6, -0.0)] {
+            (0..3).for_each(|_| x[row * length + random.below(length)] = special);
+        }
+        x[7 * length..8 * length].fill(f32::NEG_INFINITY);
+        x[8 * length..].fill(f32::INFINITY);
+        for kind in [ArgReduction::Max, ArgReduction::Min] {
+            for &isa in Isa::available() {
+                let (mut at, mut value) = (vec![9i32; rows], vec![9f32; rows]);
+                let kernel = ArgReduce::new([rows, length, 1], DType::F32, kind, isa).unwrap();
+                let operands = [x.as_ptr().cast_mut().cast(), at.as_mut_ptr().cast(), value.as_mut_ptr().cast()];
+                run_kernel(&kernel, &operands, true);
+                let found: Vec<(i32, u32)> = at.into_iter().zip(value.iter().map(|v| v.to_bits())).collect();
+                assert_eq!(found, first_extremes(&x, length, kind), "{length} {kind:?} {isa}");
+            }
+        }
+    }
 }
 
 #[test]

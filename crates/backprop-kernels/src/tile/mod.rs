@@ -30,7 +30,7 @@ pub(crate) use access::splat;
 pub use epilogue::TileEpilogue;
 pub use fused::Fused;
 pub(crate) use interval::Interval;
-pub(crate) use program::MAX_RANK;
+pub(crate) use program::{Definition, MAX_RANK};
 pub use program::{OpCode, Reg, TileError, TileProgram};
 
 #[cfg(test)]

@@ -61,13 +61,14 @@ adam! {
     AdamW, 0.01, true;
 }
 
-/// Differences from 1 and bias corrections are formed here in f64: in f32, 1 − 0.999 is off by 5e-5.
+/// Differences from 1 and bias corrections are formed here in f64: in f32, 1 − 0.999 is off by 5e-5. The root's is a factor, for divisions are
+/// what an update of parameters in the cache takes longest for.
 fn entries(rates: Rates, betas: [f64; 2], eps: f64, weight_decay: f64, updates: u64) -> Vec<(&'static str, f64)> {
     let [beta1, beta2] = [rates.momentum.unwrap_or(betas[0]), betas[1]];
     let t = (updates + 1) as f64;
     vec![
         ("step_size", rates.learning_rate / (1.0 - beta1.powf(t))),
-        ("root_correction", (1.0 - beta2.powf(t)).sqrt()),
+        ("root_scale", 1.0 / (1.0 - beta2.powf(t)).sqrt()),
         ("beta1", beta1),
         ("one_minus_beta1", 1.0 - beta1),
         ("beta2", beta2),
@@ -84,6 +85,6 @@ fn step<'g>(h: &Hyper<'g>, p: Tensor<'g>, g: Tensor<'g>, slots: &[Tensor<'g>]) -
     let v = v * h.get("beta2", p) + g * g * h.get("one_minus_beta2", p);
     let largest: Vec<Tensor<'g>> = largest.iter().map(|&before| before.maximum(v)).collect();
     let square = largest.first().copied().unwrap_or(v);
-    let scale = square.sqrt() / h.get("root_correction", p) + h.get("eps", p);
+    let scale = square.sqrt() * h.get("root_scale", p) + h.get("eps", p);
     (p - m / scale * h.get("step_size", p), [vec![m, v], largest].concat())
 }
