@@ -1,8 +1,9 @@
 //! The thread pool: a persistent team, a cheap barrier, asleep when idle.
 //!
-//! Work comes in phases of independent tasks. Tasks are claimed from one atomic counter, and the thread that finishes the last task
-//! of a phase makes the next one ready: nobody ever waits for a particular thread to wake up or to get its core back before it
-//! has claimed something, the caller's included.
+//! Work comes in phases of independent tasks. Each thread first claims tasks of its own share, the same part of every phase, so that it finds
+//! in its core's caches what it made there, and then those of the others. The thread that finishes the last task of a phase makes the
+//! next one ready: nobody ever waits for a particular thread to wake up or to get its core back before it has claimed something,
+//! the caller's included.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -19,6 +20,9 @@ const SPINS: usize = 4_000;
 /// After so long a thread offers its core to others before it claims another task. Where a core is shared the system takes it away
 /// after a few milliseconds anyway; taken within a task, all would wait until it comes back.
 const SLICE: Duration = Duration::from_micros(1_400);
+
+/// Shares at most: of more threads, neighbours have one together, because to publish a phase costs a cache line for each.
+const MAX_SHARES: usize = 8;
 
 /// Independent tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,14 +72,17 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
 }
 
-/// Two counters on separate cache lines: claims by all threads must not slow completions.
+/// A counter on cache lines of its own: claims by one thread must not slow those of others, nor completions.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 struct Line<T>(T);
 
 struct Shared {
-    /// The number of the phase, in the upper half, and how many of its tasks nobody has claimed.
+    /// The number of the present phase.
     phase: Line<AtomicU64>,
+    /// For each share the number of a phase, in the upper half, and how many tasks of it nobody has claimed.
+    shares: Vec<Line<AtomicU64>>,
+    threads: usize,
     /// Tasks of the phase that are not finished.
     unfinished: Line<AtomicUsize>,
     /// Tasks of the phase.
@@ -96,8 +103,8 @@ struct Shared {
     done: Condvar,
 }
 
-// SAFETY: `work` is the only field that is not already Sync. It is written by the holder of `busy` before the release store of
-// `phase`, and read only by a thread that has claimed a task or finished the last one, which keeps the work from ending.
+// SAFETY: `work` is the only field that is not already Sync. It is written by the holder of `busy` before the release stores of
+// `shares`, and read only by a thread that has claimed a task or finished the last one, which keeps the work from ending.
 unsafe impl Sync for Shared {}
 // SAFETY: the raw pointer in `work` is dereferenced only as described above, by whichever thread.
 unsafe impl Send for Shared {}
@@ -113,25 +120,34 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    fn unclaimed(&self, order: Ordering) -> u32 {
-        self.phase.0.load(order) as u32
+    /// Whether another phase than that was published.
+    fn is_after(&self, phase: u64, order: Ordering) -> bool {
+        self.phase.0.load(order) != phase
     }
 
-    fn has_work(&self) -> bool {
-        self.unclaimed(Ordering::Relaxed) > 0
+    /// The first task of a share, or the end of the one before it.
+    fn start_of(&self, share: usize, tasks: usize) -> usize {
+        share * tasks / self.shares.len()
     }
 
-    /// A task that nobody else will run.
-    fn claim(&self) -> Option<usize> {
-        let mut phase = self.phase.0.load(Ordering::Relaxed);
+    /// A task that nobody else will run: of the worker's own share, or else of the next ones.
+    fn claim(&self, worker: usize) -> Option<usize> {
+        let shares = self.shares.len();
+        let own = worker * shares / self.threads;
+        (own..shares).chain(0..own).find_map(|share| self.claim_of(share))
+    }
+
+    fn claim_of(&self, share: usize) -> Option<usize> {
+        let counter = &self.shares[share].0;
+        let mut seen = counter.load(Ordering::Relaxed);
         loop {
-            let left = phase as u32;
+            let left = seen as u32 as usize;
             if left == 0 {
                 return None;
             }
-            match self.phase.0.compare_exchange_weak(phase, phase - 1, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some(self.tasks.load(Ordering::Relaxed) - left as usize),
-                Err(now) => phase = now,
+            match counter.compare_exchange_weak(seen, seen - 1, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some(self.start_of(share + 1, self.tasks.load(Ordering::Relaxed)) - left),
+                Err(now) => seen = now,
             }
         }
     }
@@ -145,9 +161,12 @@ impl Shared {
         unsafe { &**self.work.get() }
     }
 
-    /// Claims and runs tasks until none is left.
-    fn help(&self, worker: usize, slice: &mut Slice) {
-        while let Some(task) = self.claim() {
+    /// Claims and runs tasks until none is left. Gives the phase that had none.
+    fn help(&self, worker: usize, slice: &mut Slice) -> u64 {
+        loop {
+            // Read before the shares: they are those of this phase, or of a later one.
+            let phase = self.phase.0.load(Ordering::Acquire);
+            let Some(task) = self.claim(worker) else { return phase };
             // SAFETY: the task is claimed, and not finished before the call returns.
             self.guarded(|| unsafe { self.work() }.task(task, worker));
             if self.unfinished.0.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -199,8 +218,14 @@ impl Shared {
     fn publish(&self, tasks: usize) {
         self.tasks.store(tasks, Ordering::Relaxed);
         self.unfinished.0.store(tasks, Ordering::Relaxed);
-        let number = (self.phase.0.load(Ordering::Relaxed) >> 32).wrapping_add(1);
-        self.phase.0.store(number << 32 | tasks as u64, Ordering::SeqCst);
+        let phase = self.phase.0.load(Ordering::Relaxed).wrapping_add(1);
+        for (share, counter) in self.shares.iter().enumerate() {
+            let own = self.start_of(share + 1, tasks) - self.start_of(share, tasks);
+            if own > 0 {
+                counter.0.store(phase << 32 | own as u64, Ordering::Release);
+            }
+        }
+        self.phase.0.store(phase, Ordering::SeqCst);
         self.wake_caller();
         let sleepers = self.sleepers.load(Ordering::SeqCst);
         if sleepers > 0 {
@@ -214,15 +239,14 @@ impl Shared {
     /// Takes part until the work is done.
     fn help_until_over(&self) {
         let mut slice = Slice::default();
-        let wanted = || self.has_work() || self.over.load(Ordering::Acquire);
         while !self.over.load(Ordering::Acquire) {
-            self.help(0, &mut slice);
-            if spin_until(wanted) {
+            let empty = self.help(0, &mut slice);
+            if spin_until(|| self.is_after(empty, Ordering::Relaxed) || self.over.load(Ordering::Acquire)) {
                 continue;
             }
             self.caller_sleeps.store(true, Ordering::SeqCst);
             let mut gate = locked(&self.gate);
-            while self.unclaimed(Ordering::SeqCst) == 0 && !self.over.load(Ordering::SeqCst) {
+            while !self.is_after(empty, Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
                 gate = self.done.wait(gate).unwrap_or_else(PoisonError::into_inner);
             }
             drop(gate);
@@ -232,16 +256,15 @@ impl Shared {
     }
 
     fn work_until_shutdown(&self, worker: usize) {
-        let wanted = || self.has_work() || self.shutdown.load(Ordering::Relaxed);
         let mut slice = Slice::default();
         while !self.shutdown.load(Ordering::Acquire) {
-            self.help(worker, &mut slice);
-            if spin_until(wanted) {
+            let empty = self.help(worker, &mut slice);
+            if spin_until(|| self.is_after(empty, Ordering::Relaxed) || self.shutdown.load(Ordering::Relaxed)) {
                 continue;
             }
             let mut gate = locked(&self.gate);
             self.sleepers.fetch_add(1, Ordering::SeqCst);
-            while self.unclaimed(Ordering::SeqCst) == 0 && !self.shutdown.load(Ordering::SeqCst) {
+            while !self.is_after(empty, Ordering::SeqCst) && !self.shutdown.load(Ordering::SeqCst) {
                 gate = self.wanted.wait(gate).unwrap_or_else(PoisonError::into_inner);
             }
             self.sleepers.fetch_sub(1, Ordering::SeqCst);
@@ -282,6 +305,8 @@ impl Pool {
     pub fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
             phase: Line::default(),
+            shares: (0..threads.clamp(1, MAX_SHARES)).map(|_| Line::default()).collect(),
+            threads: threads.max(1),
             unfinished: Line::default(),
             tasks: AtomicUsize::new(0),
             busy: Line::default(),
@@ -324,7 +349,7 @@ impl Pool {
 
     /// Does work, phase by phase, and returns when it is done.
     ///
-    /// Tasks are handed out dynamically, in ascending order. `worker` is below [`threads`](Self::threads) and no two tasks
+    /// Tasks are handed out dynamically, in ascending order within each worker's share. `worker` is below [`threads`](Self::threads) and no two tasks
     /// of *one work* execute at the same time with the same worker. While the team is busy with another caller's work
     /// (or when called from inside a task) the tasks run one after the other on this thread as worker 0.
     ///

@@ -1,6 +1,7 @@
 //! The thread pool: every task once, panics reach the caller, callers may collide.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -44,6 +45,20 @@ fn ten_thousand_runs_with_sleeps_between_some() {
         });
     }
     assert_eq!(total.into_inner(), 50_000);
+}
+
+/// Of tasks that wait until all have begun every worker has one: that of its own share, or of the share that it has with its neighbour.
+#[test]
+fn workers_begin_with_their_own_share() {
+    for (threads, together) in [(2, 1), (3, 1), (8, 1), (16, 2)] {
+        let (pool, begun) = (Pool::new(threads), Barrier::new(threads));
+        for _ in 0..200 {
+            pool.run(threads, &|task, worker| {
+                begun.wait();
+                assert_eq!(task / together, worker / together, "of {threads} threads");
+            });
+        }
+    }
 }
 
 #[test]
