@@ -38,7 +38,7 @@ fn passes_and_fusion_change_no_bit() {
 #[test]
 fn going_sample_by_sample_changes_no_bit() {
     let plain = Native::new(2, Isa::detect()).unfused();
-    let linked = plain.with(Options { optimize: true, fuse: true, poison: true, link_all: true, profile: false });
+    let linked = plain.with(Options { optimize: true, fuse: true, poison: true, link_all: true, ..Options::default() });
     let mut chains = 0;
     for (seed, graph) in random_graphs(graph_count()) {
         let program = linked.build(&graph).unwrap_or_else(|e| panic!("graph {seed}: {e}"));
@@ -59,7 +59,8 @@ fn going_sample_by_sample_changes_no_bit() {
 fn threads_and_vector_width_change_no_bit() {
     let alone = Native::new(1, Isa::detect());
     let narrow = Isa::available().contains(&Isa::Avx2).then(|| Native::new(1, Isa::Avx2));
-    let others: Vec<Native> = [2, 3, 8].iter().map(|&n| Native::new(n, Isa::detect())).chain(narrow).collect();
+    let shared = |&n: &usize| Native::new(n, Isa::detect()).with(Options { share_all: true, ..Options::default() });
+    let others: Vec<Native> = [2, 3, 8].iter().map(shared).chain(narrow).collect();
     for (seed, graph) in random_graphs(graph_count()) {
         let inputs = random_inputs(seed, &graph);
         let expected = run(&alone, seed, &graph, &inputs);

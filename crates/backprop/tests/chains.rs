@@ -21,7 +21,8 @@ fn check(name: &str, model: impl Layer + 'static, x: Type, y: Type, least: usize
         assert!(all_finite(values), "{name}: `{}` is not finite", output.name);
     }
     for (isa, threads) in Isa::available().iter().flat_map(|&isa| [(isa, 1), (isa, 3)]) {
-        let native = Native::new(threads, isa).with(Options { link_all: true, poison: true, ..Options::default() });
+        let native =
+            Native::new(threads, isa).with(Options { link_all: true, share_all: true, poison: true, ..Options::default() });
         let program = native.build(&graph).unwrap_or_else(|e| panic!("{name}: {e}"));
         check_plan(&program).unwrap_or_else(|e| panic!("{name}: {e}"));
         let chains = program.kernels().iter().filter(|kernel| kernel.name.contains(" > ")).count();

@@ -15,7 +15,7 @@ fn fusing_changes_no_bit() {
         let fused = run(&native, &graph, &values);
         for (fuse, link_all) in [(false, false), (true, false), (true, true)] {
             for optimize in [false, true] {
-                let other = native.with(Options { optimize, fuse, link_all, poison: true, profile: false });
+                let other = native.with(Options { optimize, fuse, link_all, poison: true, ..Options::default() });
                 assert_same(name, &graph, &fused, &run(&other, &graph, &values));
             }
         }
@@ -29,7 +29,8 @@ fn threads_change_no_bit() {
         let values = steps::values(&graph);
         let expected = run(&alone, &graph, &values);
         for threads in [2, 3, 8] {
-            assert_same(name, &graph, &expected, &run(&Native::new(threads, Isa::detect()), &graph, &values));
+            let shared = Native::new(threads, Isa::detect()).with(Options { share_all: true, ..Options::default() });
+            assert_same(name, &graph, &expected, &run(&shared, &graph, &values));
         }
     }
 }

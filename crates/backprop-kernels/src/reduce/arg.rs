@@ -74,7 +74,7 @@ unsafe fn search_body<T: Float, const FMA: bool>(kernel: &ArgReduce, task: usize
             )
         };
         match (inner, input) {
-            (1, [first, ..]) => {
+            (1, [first, ..]) if length >= LANES / 2 => {
                 let at = match kernel.better {
                     ArgReduction::Max => first_extreme(input, *first, |x, best| x > best),
                     ArgReduction::Min => first_extreme(input, *first, |x, best| x < best),

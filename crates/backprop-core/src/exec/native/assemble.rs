@@ -423,9 +423,6 @@ impl Assembly<'_> {
     }
 }
 
-/// Seconds for which no other thread is asked to help: about twice the time until it has begun and the end is known.
-const SHORT: f64 = 2e-6;
-
 /// Steps that run the stages of a phase's kernels, all kernels' first stages together, then all second ones.
 fn launch(code: &mut Code, calls: &[usize]) {
     let stages = calls.iter().map(|&c| code.calls[c].kernel.stages()).max().unwrap_or(0);
@@ -442,13 +439,7 @@ fn launch(code: &mut Code, calls: &[usize]) {
         }
         if tasks > 0 {
             let launches = first..code.launches.len();
-            let seconds = |l: &Launch| {
-                let call = &code.calls[l.call];
-                code.kernels[call.info].seconds() / call.kernel.rounds() as f64
-            };
-            let time: f64 = code.launches[launches.clone()].iter().map(seconds).sum();
-            let phase = Tasks { tasks, short: time < SHORT };
-            code.steps.push(Step::Tasks { phase, launches });
+            code.steps.push(Step::Tasks { phase: Tasks { tasks, short: false }, launches });
         }
     }
     for &call in calls {

@@ -58,8 +58,8 @@ pub struct KernelInfo {
 impl KernelInfo {
     /// About how long it takes one thread that has its operands in the second-level cache. Of the time of small kernels this need only
     /// have the order of magnitude.
-    pub(crate) fn seconds(&self) -> f64 {
-        self.flops as f64 / 20e9 + self.bytes as f64 / 50e9
+    fn seconds(&self) -> f64 {
+        self.flops as f64 / 100e9 + self.bytes as f64 / 50e9
     }
 }
 
@@ -116,7 +116,32 @@ pub(crate) struct Code {
     pub clocks: Option<Clocks>,
 }
 
+/// Seconds for which no other thread is asked to help in a phase: about twice the time until it has begun and the end is known.
+const SHORT: f64 = 2e-6;
+/// Seconds for which no other thread is asked to help in a whole step: to bring weights from core to core takes longer than is won.
+const ALONE: f64 = 60e-6;
+
 impl Code {
+    /// Leaves short phases to one thread, and all phases of a short step.
+    pub fn leave_short_phases(&mut self) {
+        let alone = self.scans.is_empty() && self.kernels.iter().map(KernelInfo::seconds).sum::<f64>() < ALONE;
+        self.leave_phases(if alone { f64::INFINITY } else { SHORT });
+    }
+
+    /// Leaves phases of fewer than so many seconds to one thread.
+    fn leave_phases(&mut self, limit: f64) {
+        let seconds = |l: &Launch| {
+            let call = &self.calls[l.call];
+            self.kernels[call.info].seconds() / call.kernel.rounds() as f64
+        };
+        for step in &mut self.steps {
+            if let Step::Tasks { phase, launches } = step {
+                phase.short = self.launches[launches.clone()].iter().map(seconds).sum::<f64>() < limit;
+            }
+        }
+        self.scans.iter_mut().for_each(|scan| scan.body.leave_phases(SHORT));
+    }
+
     /// Reserves everything a run writes to, and fills in the addresses of the constants, which follow `first_constant` bases.
     pub fn prepare(&mut self, first_constant: usize, constants: Vec<Literal>) {
         self.bases.0 = vec![std::ptr::null_mut(); first_constant];

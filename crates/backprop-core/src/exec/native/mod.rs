@@ -60,13 +60,15 @@ pub struct Options {
     pub poison: bool,
     /// For tests: run kernels sample by sample wherever that is possible, even if nothing is won.
     pub link_all: bool,
+    /// For tests: let all threads take part in every phase, however short.
+    pub share_all: bool,
     /// Measure how long each kernel takes: see [`Program::profile`].
     pub profile: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { optimize: true, fuse: true, poison: false, link_all: false, profile: false }
+        Options { optimize: true, fuse: true, poison: false, link_all: false, share_all: false, profile: false }
     }
 }
 
@@ -129,6 +131,9 @@ impl Native {
         let limits = if self.options.link_all { Limits::NONE } else { Limits::USUAL };
         let settings = Settings { isa: self.isa, fuse: self.options.fuse, poison: self.options.poison, parts, limits };
         let mut code = assemble::assemble(&graph, settings)?;
+        if !self.options.share_all {
+            code.leave_short_phases();
+        }
         if self.options.profile {
             code.measure();
         }
