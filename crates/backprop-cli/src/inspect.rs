@@ -95,6 +95,12 @@ fn show(inspection: &Inspection, threads: usize) {
     exact("peak", inspection.peak_bytes, "what training needs beside data and program");
     output::line("");
     output::line(&format!(
+        "data loaded in {:.2} s; a thread fills batches with {} rows/s, which is mostly {}",
+        inspection.load_seconds,
+        output::grouped(inspection.input_rows_per_second as u64),
+        inspection.input_stage
+    ));
+    output::line(&format!(
         "{} nodes; traced in {:.0} ms, compiled in {:.0} ms",
         output::grouped(inspection.nodes as u64),
         inspection.trace_seconds * 1e3,

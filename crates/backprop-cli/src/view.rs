@@ -160,7 +160,8 @@ fn introduction(s: &Started) -> Vec<String> {
             s.batch_size
         ),
         format!(
-            "compiled in {:.2} s; memory: arena {}, state {}, scratch {} per thread",
+            "data loaded in {:.2} s, compiled in {:.2} s; memory: arena {}, state {}, scratch {} per thread",
+            s.load_seconds,
             s.compile_seconds,
             output::bytes(s.arena_bytes),
             output::bytes(s.state_bytes),
@@ -187,6 +188,7 @@ fn conclusion(s: &Summary) -> Vec<String> {
     }
     let waiting = 100.0 * s.data_s / s.wall_s.max(1e-9);
     lines.push(format!("{} steps in {:.1} s, {waiting:.1} % of it waiting for data", output::grouped(s.steps), s.wall_s));
+    lines.extend(s.input_bound.iter().map(|bound| bound.message.clone()));
     lines
 }
 

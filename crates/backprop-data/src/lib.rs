@@ -48,6 +48,7 @@ pub mod npy;
 pub mod on_disk;
 mod open;
 mod order;
+mod parallel;
 mod parts;
 mod scale;
 pub mod series;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::parallel::in_order;
 use crate::{DataError, Dataset};
 
 /// How numbers are brought to a common range.
@@ -119,24 +120,17 @@ impl Scale {
             Normalise::Channel => shape.last().copied().unwrap_or(1),
             Normalise::Feature => elements,
         };
-        let mut first = vec![Extent::default(); groups];
-        for_each_sample(data, column, elements, |sample| {
-            grouped(&mut first, sample, Extent::add);
-        })?;
+        let first = gathered(data, column, elements, Extent::new(groups))?;
         let count = (data.len() * elements / groups) as f64;
         if how == Normalise::Range {
-            let Extent { min, max, .. } = first[0];
+            let [min, max] = [&first.min, &first.max].map(|lanes| lanes.iter().copied());
+            let (min, max) = (min.fold(f32::INFINITY, f32::min), max.fold(f32::NEG_INFINITY, f32::max));
             return Ok(Self { shift: vec![min], factor: vec![factor_of(f64::from(max) - f64::from(min))] });
         }
-        let mut second: Vec<(f64, f64)> = first.iter().map(|e| (e.sum / count, 0.0)).collect();
-        for_each_sample(data, column, elements, |sample| {
-            grouped(&mut second, sample, |(mean, squares), v| {
-                let deviation = f64::from(v) - *mean;
-                *squares += deviation * deviation;
-            });
-        })?;
-        let factor = second.iter().map(|(_, squares)| factor_of((squares / count).sqrt()));
-        Ok(Self { factor: factor.collect(), shift: second.iter().map(|&(mean, _)| mean as f32).collect() })
+        let means: Vec<f64> = joined(&first.sum, groups).iter().map(|sum| sum / count).collect();
+        let second = gathered(data, column, elements, Squares::new(&means))?;
+        let factor = joined(&second.sum, groups).into_iter().map(|squares| factor_of((squares / count).sqrt()));
+        Ok(Self { factor: factor.collect(), shift: means.iter().map(|&mean| mean as f32).collect() })
     }
 
     /// What is taken off.
@@ -204,44 +198,106 @@ fn factor_of(spread: f64) -> f32 {
     if factor.is_finite() { factor } else { 1.0 }
 }
 
-/// What the first pass over the training part gathers of one group of values.
-#[derive(Clone)]
-struct Extent {
-    min: f32,
-    max: f32,
-    sum: f64,
+/// Sums of a pass over the training part. Value `j` of a sample belongs to lane `j` modulo the number of lanes, a multiple of the number
+/// of groups: with several lanes a group, sums do not wait for each other.
+trait Gather: Clone + Send + Sync {
+    /// Adds a sample.
+    fn add(&mut self, sample: &[f32]);
+
+    /// Adds what was gathered of later samples.
+    fn join(&mut self, later: &Self);
+
+    /// Whether every value was finite.
+    fn is_finite(&self) -> bool;
 }
 
-impl Default for Extent {
-    fn default() -> Self {
-        Self { min: f32::INFINITY, max: f32::NEG_INFINITY, sum: 0.0 }
-    }
+/// Lanes of so many groups.
+fn lanes(groups: usize) -> usize {
+    groups * 32_usize.div_ceil(groups)
+}
+
+/// The sums of the groups, of those of their lanes.
+fn joined(lanes: &[f64], groups: usize) -> Vec<f64> {
+    (0..groups).map(|group| lanes[group..].iter().step_by(groups).sum()).collect()
+}
+
+/// What the first pass gathers.
+#[derive(Clone)]
+struct Extent {
+    min: Vec<f32>,
+    max: Vec<f32>,
+    sum: Vec<f64>,
 }
 
 impl Extent {
-    fn add(&mut self, v: f32) {
-        self.min = self.min.min(v);
-        self.max = self.max.max(v);
-        self.sum += f64::from(v);
+    fn new(groups: usize) -> Self {
+        let lanes = lanes(groups);
+        Self { min: vec![f32::INFINITY; lanes], max: vec![f32::NEG_INFINITY; lanes], sum: vec![0.0; lanes] }
     }
 }
 
-/// Adds each value of a sample to the group of its place modulo the number of groups.
-fn grouped<G>(groups: &mut [G], sample: &[f32], add: impl Fn(&mut G, f32)) {
-    // One group is the common case; chunks of one would cost several times the sum itself.
-    if let [group] = groups {
-        sample.iter().for_each(|&v| add(group, v));
-        return;
-    }
-    for part in sample.chunks(groups.len()) {
-        for (group, &v) in groups.iter_mut().zip(part) {
-            add(group, v);
+impl Gather for Extent {
+    fn add(&mut self, sample: &[f32]) {
+        for part in sample.chunks(self.sum.len()) {
+            for (((min, max), sum), &v) in self.min.iter_mut().zip(&mut self.max).zip(&mut self.sum).zip(part) {
+                *min = min.min(v);
+                *max = max.max(v);
+                *sum += f64::from(v);
+            }
         }
     }
+
+    fn join(&mut self, later: &Self) {
+        self.min.iter_mut().zip(&later.min).for_each(|(a, &b)| *a = a.min(b));
+        self.max.iter_mut().zip(&later.max).for_each(|(a, &b)| *a = a.max(b));
+        self.sum.iter_mut().zip(&later.sum).for_each(|(a, b)| *a += b);
+    }
+
+    fn is_finite(&self) -> bool {
+        // No sum of finite f32 leaves f64.
+        self.sum.iter().all(|sum| sum.is_finite())
+    }
 }
 
-/// Reads all rows in sequence, unscaled, and checks that the values are finite.
-fn for_each_sample(data: &dyn Dataset, column: usize, elements: usize, mut visit: impl FnMut(&[f32])) -> Result<(), DataError> {
+/// What the second pass gathers: squares of the deviations from the means.
+#[derive(Clone)]
+struct Squares {
+    mean: Vec<f64>,
+    sum: Vec<f64>,
+}
+
+impl Squares {
+    fn new(means: &[f64]) -> Self {
+        let lanes = lanes(means.len());
+        Self { mean: means.iter().copied().cycle().take(lanes).collect(), sum: vec![0.0; lanes] }
+    }
+}
+
+impl Gather for Squares {
+    fn add(&mut self, sample: &[f32]) {
+        for part in sample.chunks(self.sum.len()) {
+            for ((sum, mean), &v) in self.sum.iter_mut().zip(&self.mean).zip(part) {
+                let deviation = f64::from(v) - mean;
+                *sum += deviation * deviation;
+            }
+        }
+    }
+
+    fn join(&mut self, later: &Self) {
+        self.sum.iter_mut().zip(&later.sum).for_each(|(a, b)| *a += b);
+    }
+
+    fn is_finite(&self) -> bool {
+        true
+    }
+}
+
+/// Values that are read at once while a scale is measured, unless a sample has more.
+const AT_ONCE: usize = 1 << 15;
+
+/// Reads all rows, unscaled, in blocks whose sums are joined in sequence: what comes out does not depend on the number of threads.
+/// Checks that the values are finite.
+fn gathered<G: Gather>(data: &dyn Dataset, column: usize, elements: usize, nothing: G) -> Result<G, DataError> {
     let info = &data.columns()[column];
     if info.kind != crate::Kind::Number {
         return Err(DataError::KindDiffers {
@@ -251,15 +307,29 @@ fn for_each_sample(data: &dyn Dataset, column: usize, elements: usize, mut visit
             needed: "numbers",
         });
     }
-    let mut sample = vec![0.0; elements];
-    for row in 0..data.len() {
-        data.fill_f32(column, &[row], &Scale::identity(), &mut sample)?;
-        if let Some(&value) = sample.iter().find(|v| !v.is_finite()) {
-            return Err(DataError::NotFinite { data: data.name().into(), column: info.name.clone(), row, value });
+    let rows = (AT_ONCE / elements.max(1)).max(1);
+    let blocks: Vec<usize> = (0..data.len()).step_by(rows).collect();
+    let gather = |&first: &usize| {
+        let rows: Vec<usize> = (first..data.len().min(first + rows)).collect();
+        let mut values = vec![0.0; rows.len() * elements];
+        data.fill_f32(column, &rows, &Scale::identity(), &mut values)?;
+        let mut sums = nothing.clone();
+        values.chunks_exact(elements.max(1)).for_each(|sample| sums.add(sample));
+        let bad = if sums.is_finite() { None } else { values.iter().position(|v| !v.is_finite()) };
+        match bad {
+            None => Ok(sums),
+            Some(i) => {
+                let (data, column) = (data.name().into(), info.name.clone());
+                Err(DataError::NotFinite { data, column, row: first + i / elements, value: values[i] })
+            }
         }
-        visit(&sample);
-    }
-    Ok(())
+    };
+    let mut all = nothing.clone();
+    in_order(&blocks, 1, gather, |_, sums| {
+        all.join(&sums);
+        Ok(true)
+    })?;
+    Ok(all)
 }
 
 /// Values that become f32 in a batch.

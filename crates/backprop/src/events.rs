@@ -99,6 +99,8 @@ pub struct Started {
     pub state_bytes: usize,
     /// Bytes of private memory per thread.
     pub scratch_bytes: usize,
+    /// Time to load the data, decoding and measuring scales included, in seconds.
+    pub load_seconds: f64,
     /// Time to trace, differentiate and compile all programs, in seconds.
     pub compile_seconds: f64,
     /// Name of the main metric, such as `accuracy`; `loss` where there is no other.
@@ -150,7 +152,7 @@ pub struct Score {
 }
 
 /// One epoch: a line of `metrics.jsonl`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Epoch {
     /// Number, from 1.
     pub epoch: u64,
@@ -170,8 +172,62 @@ pub struct Epoch {
     /// Of these, the seconds in which a training step waited for its batch.
     #[serde(default)]
     pub data_seconds: f64,
+    /// Of these, the seconds from the first training step to the end of the last.
+    #[serde(default)]
+    pub training_seconds: f64,
     /// Rows trained on per second.
     pub rows_per_second: f64,
+    /// What filling the batches of its training steps took.
+    #[serde(default)]
+    pub input: Input,
+    /// Present if its steps waited for their batches for a notable share of the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_bound: Option<InputBound>,
+}
+
+/// What filling batches took.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Input {
+    /// Threads that fill batches ahead of the steps; with 0 the steps wait while batches are filled.
+    pub threads: usize,
+    /// Seconds, of all these threads together, of reading rows from the data set, scaling and what decoding it does at that time included.
+    pub reading_seconds: f64,
+    /// The same of changing images at random.
+    pub augmenting_seconds: f64,
+}
+
+/// Where the input limits training: steps waited for their batches for more than a tenth of the time.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InputBound {
+    /// Share of the training steps' time in which they waited.
+    pub waiting: f64,
+    /// What most of the time of filling batches goes to.
+    pub stage: Stage,
+    /// Rows that the threads that fill batches give per second.
+    pub input_rows_per_second: f64,
+    /// Rows that the steps would take per second if they never waited.
+    pub step_rows_per_second: f64,
+    /// All of this in a sentence, with what helps.
+    pub message: String,
+}
+
+/// A stage of filling batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Reading rows from the data set.
+    Reading,
+    /// Changing images at random.
+    Augmenting,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Reading => "reading",
+            Stage::Augmenting => "augmenting",
+        })
+    }
 }
 
 /// The outcome: `summary.json`.
@@ -196,6 +252,9 @@ pub struct Summary {
     /// Of these, seconds in which a step waited for its batch.
     #[serde(default)]
     pub data_s: f64,
+    /// Present if the training steps of all epochs waited for their batches for a notable share of the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_bound: Option<InputBound>,
 }
 
 impl Summary {

@@ -82,7 +82,7 @@ fn metrics(place: &Workplace, run: &str) -> Vec<serde_json::Value> {
     let line = |line: &str| {
         let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
         let object = value.as_object_mut().unwrap();
-        object.retain(|key, _| !key.contains("second"));
+        object.retain(|key, _| !key.contains("second") && !key.starts_with("input"));
         value
     };
     text.lines().map(line).collect()

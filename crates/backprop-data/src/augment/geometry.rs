@@ -80,39 +80,51 @@ pub(super) fn sin_cos(degrees: f64) -> (f64, f64) {
 }
 
 /// Samples the image along a map, between four pixels linearly.
-pub(super) fn warp(image: &mut [f32], scratch: &mut [f32], shape: [usize; 3], map: Affine, edge: Edge) {
-    scratch.copy_from_slice(image);
+pub(super) fn warp(image: &mut [f32], scratch: &mut Vec<f32>, shape: [usize; 3], map: Affine, edge: Edge) {
     match shape[2] {
-        1 => warp_channels::<1>(scratch, image, shape, map, edge),
-        3 => warp_channels::<3>(scratch, image, shape, map, edge),
-        _ => {
-            for channel in 0..shape[2] {
+        1 => warp_padded::<1, 1>(image, scratch, shape, map, edge),
+        // Four values a pixel are one vector.
+        3 => warp_padded::<3, 4>(image, scratch, shape, map, edge),
+        channels => {
+            scratch.clear();
+            scratch.extend_from_slice(image);
+            for channel in 0..channels {
                 warp_channel(scratch, image, shape, channel, map, edge);
             }
         }
     }
 }
 
-/// The four pixels around a place and the weight of the lower and right ones.
+/// The upper left of the four pixels around a place, and the weight of the lower and right ones.
+#[derive(Clone, Copy, Default)]
 struct Place {
-    y: isize,
-    x: isize,
+    y: i32,
+    x: i32,
     down: f32,
     right: f32,
 }
 
 impl Place {
-    fn new(map: &Affine, y: usize, x: usize) -> Self {
-        let (y, x) = (y as f32, x as f32);
+    fn new(map: &Affine, y: f32, x: f32) -> Self {
         let (sy, sx) = (map.yy * y + map.yx * x + map.y0, map.xy * y + map.xx * x + map.x0);
         let (y, x) = (floor(sy), floor(sx));
-        Self { y: y as isize, x: x as isize, down: sy - y as f32, right: sx - x as f32 }
+        Self { y, x, down: sy - y as f32, right: sx - x as f32 }
     }
 
-    fn mix(&self, corners: [f32; 4]) -> f32 {
-        let [a, b, c, d] = corners;
-        let (top, bottom) = (a + (b - a) * self.right, c + (d - c) * self.right);
-        top + (bottom - top) * self.down
+    fn mix<const N: usize>(&self, [a, b, c, d]: [&[f32; N]; 4]) -> [f32; N] {
+        let mut mixed = [0.0; N];
+        for i in 0..N {
+            let (top, bottom) = (a[i] + (b[i] - a[i]) * self.right, c[i] + (d[i] - c[i]) * self.right);
+            mixed[i] = top + (bottom - top) * self.down;
+        }
+        mixed
+    }
+
+    /// Numbers of the four pixels.
+    fn corners(&self, [height, width]: [usize; 2], edge: Edge) -> [Option<usize>; 4] {
+        let (y, x) = (self.y as isize, self.x as isize);
+        let at = |y, x| Some(edge.index(y, height)? * width + edge.index(x, width)?);
+        [at(y, x), at(y, x + 1), at(y + 1, x), at(y + 1, x + 1)]
     }
 }
 
@@ -122,17 +134,38 @@ fn floor(v: f32) -> i32 {
     whole.saturating_sub(i32::from(v < whole as f32))
 }
 
-fn warp_channels<const C: usize>(from: &[f32], to: &mut [f32], [height, width, _]: [usize; 3], map: Affine, edge: Edge) {
-    let (pixels, _) = from.as_chunks::<C>();
-    let (results, _) = to.as_chunks_mut::<C>();
+/// Pixels whose places are computed before the first of them is mixed: loops that become vectors.
+const RUN: usize = 32;
+
+/// Pixels of `C` channels, which are `N` values apart in the scratch.
+fn warp_padded<const C: usize, const N: usize>(
+    image: &mut [f32],
+    scratch: &mut Vec<f32>,
+    [height, width, _]: [usize; 3],
+    map: Affine,
+    edge: Edge,
+) {
+    let (results, _) = image.as_chunks_mut::<C>();
+    scratch.resize(results.len() * N, 0.0);
+    let (pixels, _) = scratch.as_chunks_mut::<N>();
+    pixels.iter_mut().zip(&*results).for_each(|(to, from)| to[..C].copy_from_slice(from));
+    let (mut places, mut mixed) = ([Place::default(); RUN], [[0.0; N]; RUN]);
+    // Upper left pixels whose three neighbours are in the image.
+    let inside = [height, width].map(|n| n as u32 - 1);
     for (y, row) in results.chunks_exact_mut(width).enumerate() {
-        for (x, result) in row.iter_mut().enumerate() {
-            let place = Place::new(&map, y, x);
-            let corners = corners(&place, [height, width], edge);
-            let corners = corners.map(|i| i.map_or([0.0; C], |i| pixels[i]));
-            for (c, value) in result.iter_mut().enumerate() {
-                *value = place.mix([corners[0][c], corners[1][c], corners[2][c], corners[3][c]]);
+        for (first, run) in (0..).step_by(RUN).zip(row.chunks_mut(RUN)) {
+            places.iter_mut().zip(first..).for_each(|(place, x)| *place = Place::new(&map, y as f32, x as f32));
+            for (place, to) in places.iter().zip(&mut mixed).take(run.len()) {
+                *to = if (place.y as u32) < inside[0] && (place.x as u32) < inside[1] {
+                    let i = place.y as usize * width + place.x as usize;
+                    let (top, bottom) = (&pixels[i..i + 2], &pixels[i + width..i + width + 2]);
+                    place.mix([&top[0], &top[1], &bottom[0], &bottom[1]])
+                } else {
+                    let corners = place.corners([height, width], edge);
+                    place.mix(corners.map(|i| i.map_or(&[0.0; N], |i| &pixels[i])))
+                };
             }
+            run.iter_mut().zip(&mixed).for_each(|(to, from)| to.copy_from_slice(&from[..C]));
         }
     }
 }
@@ -140,34 +173,24 @@ fn warp_channels<const C: usize>(from: &[f32], to: &mut [f32], [height, width, _
 fn warp_channel(from: &[f32], to: &mut [f32], [height, width, channels]: [usize; 3], channel: usize, map: Affine, edge: Edge) {
     for (y, row) in to.chunks_exact_mut(width * channels).enumerate() {
         for (x, result) in row.chunks_exact_mut(channels).enumerate() {
-            let place = Place::new(&map, y, x);
-            let corners = corners(&place, [height, width], edge);
-            result[channel] = place.mix(corners.map(|i| i.map_or(0.0, |i| from[i * channels + channel])));
+            let place = Place::new(&map, y as f32, x as f32);
+            let corners = place.corners([height, width], edge).map(|i| [i.map_or(0.0, |i| from[i * channels + channel])]);
+            [result[channel]] = place.mix(corners.each_ref());
         }
     }
-}
-
-/// Numbers of the four pixels around a place.
-fn corners(place: &Place, [height, width]: [usize; 2], edge: Edge) -> [Option<usize>; 4] {
-    let &Place { y, x, .. } = place;
-    if y >= 0 && x >= 0 && y + 1 < height as isize && x + 1 < width as isize {
-        let i = y as usize * width + x as usize;
-        return [Some(i), Some(i + 1), Some(i + width), Some(i + width + 1)];
-    }
-    let at = |y, x| Some(edge.index(y, height)? * width + edge.index(x, width)?);
-    [at(y, x), at(y, x + 1), at(y + 1, x), at(y + 1, x + 1)]
 }
 
 /// Shows the image from `[dy, dx]` pixels further down and right, then mirrored `[down, across]`.
 pub(super) fn shift(
     image: &mut [f32],
-    scratch: &mut [f32],
+    scratch: &mut Vec<f32>,
     [height, width, channels]: [usize; 3],
     [dy, dx]: [isize; 2],
     [down, across]: [bool; 2],
     edge: Edge,
 ) {
-    scratch.copy_from_slice(image);
+    scratch.clear();
+    scratch.extend_from_slice(image);
     let length = width * channels;
     // The columns that need no look beyond the edge.
     let inside = (-dx).clamp(0, width as isize) as usize..(width as isize - dx).clamp(0, width as isize) as usize;

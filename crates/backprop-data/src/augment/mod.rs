@@ -228,7 +228,7 @@ impl Augment {
     }
 
     /// Changes one image of `shape` `[height, width, channels]`, channel-last, of raw values (0 to 255 for bytes), in place. The
-    /// scratch grows to the size of the image in the first call; later ones allocate nothing.
+    /// scratch grows to what such an image needs in the first calls; later ones allocate nothing.
     ///
     /// # Errors
     /// An image whose length is not that of the shape.
@@ -242,10 +242,6 @@ impl Augment {
             return Ok(());
         }
         let draws = Draws::new(draw);
-        if scratch.len() < image.len() {
-            scratch.resize(image.len(), 0.0);
-        }
-        let scratch = &mut scratch[..image.len()];
         if let Some(map) = self.resized_crop(draws, shape) {
             geometry::warp(image, scratch, shape, map, Edge::Clamp);
         }
@@ -290,7 +286,7 @@ impl Augment {
         Some(Affine::about_centre([height, width], degrees, factor, shift))
     }
 
-    fn move_and_mirror(&self, draws: Draws, image: &mut [f32], scratch: &mut [f32], shape: [usize; 3], edge: Edge) {
+    fn move_and_mirror(&self, draws: Draws, image: &mut [f32], scratch: &mut Vec<f32>, shape: [usize; 3], edge: Edge) {
         let pad = self.crop.min(isize::MAX as usize / 4);
         let offset = |slot| draws.below(slot, 2 * pad) as isize - pad as isize;
         let (dy, dx) = (offset(Slot::PadY), offset(Slot::PadX));

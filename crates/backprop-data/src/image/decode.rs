@@ -180,6 +180,7 @@ fn jpeg_decoder<'a>(name: &str, bytes: &'a [u8]) -> Result<(Jpeg<'a>, [usize; 2]
     }
     // The plain path: vector code could give other bits on other processors.
     let options = DecoderOptions::default().set_use_unsafe(false).set_max_width(1 << 16).set_max_height(1 << 16);
+    let options = options.jpeg_set_out_colorspace(ColorSpace::RGB);
     let new = |options| JpegDecoder::new_with_options(zune_jpeg::zune_core::bytestream::ZCursor::new(bytes), options);
     let mut decoder = new(options);
     decoder.decode_headers().map_err(|e| jpeg_error(name, &e))?;
@@ -187,10 +188,12 @@ fn jpeg_decoder<'a>(name: &str, bytes: &'a [u8]) -> Result<(Jpeg<'a>, [usize; 2]
         return Err(error(name, "the JPEG file has no image; get the file again or remove it"));
     };
     check_size(name, height, width)?;
-    let (space, channels) = if space == ColorSpace::Luma { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
-    let mut decoder = new(options.jpeg_set_out_colorspace(space));
+    if space != ColorSpace::Luma {
+        return Ok((decoder, [height, width], 3));
+    }
+    let mut decoder = new(options.jpeg_set_out_colorspace(ColorSpace::Luma));
     decoder.decode_headers().map_err(|e| jpeg_error(name, &e))?;
-    Ok((decoder, [height, width], channels))
+    Ok((decoder, [height, width], 1))
 }
 
 /// Whether the image ends: after the first scan comes an end marker. The decoder would fill what is missing with grey.
@@ -201,7 +204,9 @@ fn ends_after_scan(bytes: &[u8]) -> bool {
         if mark != 0xff || kind == 0xff {
             at += 1;
         } else if kind == 0xda {
-            return bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]);
+            // At the end of the file, as nearly always, or before what somebody appended.
+            let scan = &bytes[at..];
+            return scan.ends_with(&[0xff, 0xd9]) || scan.windows(2).any(|pair| pair == [0xff, 0xd9]);
         } else {
             let length = bytes.get(at + 2..).and_then(|b| b.first_chunk::<2>());
             at += 2 + length.map_or(0, |&l| usize::from(u16::from_be_bytes(l)));

@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use super::{Frame, ImageFolder, decode, labels};
 use crate::coding::{ImageCoding, InputCoding};
 use crate::labels::error as label_error;
 use crate::on_disk::{Element, ElementType, RecordWriter, Records};
+use crate::parallel::in_order;
 use crate::walk::{Walk, entries, folder_error};
 use crate::{
-    Classes, Column, DataError, Dataset, InMemory, LabelKind, LoadError, LoadOptions, Loaded, OnDisk, Parts, Values, machine,
-    open, split,
+    Classes, Column, DataError, Dataset, InMemory, LabelKind, LoadError, LoadOptions, Loaded, OnDisk, Parts, Values, open, split,
 };
 
 /// Endings of the files that are read.
@@ -24,8 +23,8 @@ const NOT_IMAGES: &str = "PNG or JPEG images";
 /// Names of folders that are parts of the data, not classes.
 const PARTS: [&[&str]; 3] = [&["train", "training"], &["validation", "val", "valid"], &["test", "testing"]];
 
-/// Images decoded by each thread before they are put in order.
-const PER_THREAD: usize = 16;
+/// Images that a thread decodes before it hands them over.
+const AT_ONCE: usize = 8;
 
 /// A file as it is, or all images in and below a folder.
 pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
@@ -166,6 +165,7 @@ impl ImageFolder {
         let mut channels = 1;
         in_order(
             &all,
+            AT_ONCE,
             |path| decode::header(&path.display().to_string(), &open::bytes(path)?),
             |path, header| {
                 channels = channels.max(header.channels);
@@ -178,7 +178,8 @@ impl ImageFolder {
                     );
                     return Err(folder_error(root, why));
                 }
-                Ok(())
+                // Where the size is set, the first image in colour has told what is asked.
+                Ok(self.image_size.is_none() || channels == 1)
             },
         )?;
         let Some((header, _)) = first else { return Err(folder_error(root, "has no PNG or JPEG images")) };
@@ -191,15 +192,19 @@ impl ImageFolder {
         let shape = frame.shape();
         let size: usize = shape.iter().product();
         let spilt = self.stream.applies_to((size as u64).saturating_mul(files.len() as u64));
-        let mut memory = Vec::new();
+        let mut memory: Vec<u8> = Vec::new();
+        if !spilt {
+            // Without room for all of it the error comes when the room is needed.
+            let _ = memory.try_reserve_exact(size.saturating_mul(files.len()));
+        }
         let mut file = spilt.then(|| RecordWriter::in_folder(name, size, self.spill.as_deref())).transpose()?;
         let decode = |(path, _): &(PathBuf, Label)| frame.decode(&path.display().to_string(), &open::bytes(path)?);
-        in_order(files, decode, |_, image| match &mut file {
-            Some(file) => file.push(&image),
-            None => {
-                memory.extend_from_slice(&image);
-                Ok(())
+        in_order(files, AT_ONCE, decode, |_, image| {
+            match &mut file {
+                Some(file) => file.push(&image)?,
+                None => memory.extend_from_slice(&image),
             }
+            Ok(true)
         })?;
         let image = Column::input("image", &shape);
         let labels = classes.labels(name, files)?;
@@ -340,28 +345,4 @@ fn findings(files: &Files, frame: &Frame, kinds: &Kinds) -> Vec<String> {
         found.push(format!("{images} beside the folders of the classes and left out"));
     }
     found
-}
-
-/// Makes something of every item on several threads and takes the results in order; the first error in that order is returned.
-fn in_order<I: Sync, T: Send>(
-    items: &[I],
-    make: impl Fn(&I) -> Result<T, DataError> + Sync,
-    mut take: impl FnMut(&I, T) -> Result<(), DataError>,
-) -> Result<(), DataError> {
-    let threads = machine::threads();
-    for run in items.chunks(threads * PER_THREAD) {
-        let share = run.len().div_ceil(threads);
-        let made: Vec<Result<T, DataError>> = thread::scope(|scope| {
-            let workers: Vec<_> =
-                run.chunks(share).map(|part| scope.spawn(|| part.iter().map(&make).collect::<Vec<_>>())).collect();
-            let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            workers.into_iter().flat_map(join).collect()
-        });
-        for (item, made) in run.iter().zip(made) {
-            take(item, made?)?;
-        }
-    }
-    Ok(())
 }

@@ -157,6 +157,6 @@ impl Frame {
     /// Bytes that are not an image, or a damaged one.
     pub fn decode(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
         let pixels = decode::decode(name, bytes)?.with_channels(self.channels);
-        Ok(resize::resize(&pixels, [self.height, self.width], self.fit))
+        Ok(resize::resize(pixels, [self.height, self.width], self.fit))
     }
 }

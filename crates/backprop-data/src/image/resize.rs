@@ -34,25 +34,25 @@ struct Taps {
 }
 
 /// Resizes an image to `[height, width]`.
-pub(super) fn resize(pixels: &Pixels, size: [usize; 2], fit: Fit) -> Vec<u8> {
+pub(super) fn resize(pixels: Pixels, size: [usize; 2], fit: Fit) -> Vec<u8> {
     let [height, width] = size;
     let whole = [pixels.height, pixels.width].map(|n| Span { start: 0.0, length: n as f32 });
     match fit {
-        _ if size == [pixels.height, pixels.width] => pixels.values.clone(),
-        Fit::Stretch => resample(pixels, whole, size),
+        _ if size == [pixels.height, pixels.width] => pixels.values,
+        Fit::Stretch => resample(&pixels, whole, size),
         Fit::Crop => {
             let scale = (pixels.height as f32 / height as f32).min(pixels.width as f32 / width as f32);
             let cut = |have: usize, want: usize| {
                 let length = (want as f32 * scale).min(have as f32);
                 Span { start: (have as f32 - length) / 2.0, length }
             };
-            resample(pixels, [cut(pixels.height, height), cut(pixels.width, width)], size)
+            resample(&pixels, [cut(pixels.height, height), cut(pixels.width, width)], size)
         }
         Fit::Pad => {
             let scale = (pixels.height as f32 / height as f32).max(pixels.width as f32 / width as f32);
             let inner = |have: usize, want: usize| ((have as f32 / scale).round() as usize).clamp(1, want);
             let inside = [inner(pixels.height, height), inner(pixels.width, width)];
-            padded(&resample(pixels, whole, inside), inside, size, pixels.channels)
+            padded(&resample(&pixels, whole, inside), inside, size, pixels.channels)
         }
     }
 }
@@ -87,23 +87,19 @@ fn taps(have: usize, span: Span, want: usize) -> Vec<Taps> {
     (0..want).map(tap).collect()
 }
 
-fn resample(pixels: &Pixels, [down, across]: [Span; 2], [height, width]: [usize; 2]) -> Vec<u8> {
+fn resample(pixels: &Pixels, [down, right]: [Span; 2], [height, width]: [usize; 2]) -> Vec<u8> {
     let channels = pixels.channels;
-    let columns = taps(pixels.width, across, width);
+    let columns = taps(pixels.width, right, width);
     let rows = taps(pixels.height, down, height);
     // Across first, for the rows that are needed.
     let from = rows.iter().map(|t| t.first).min().unwrap_or(0);
     let to = rows.iter().map(|t| t.first + t.weights.len()).max().unwrap_or(0);
-    let mut narrow = vec![0.0_f32; (to - from) * width * channels];
-    for (source, out) in
-        pixels.values.chunks_exact(pixels.width * channels).skip(from).zip(narrow.chunks_exact_mut(width * channels))
-    {
-        for (tap, pixel) in columns.iter().zip(out.chunks_exact_mut(channels)) {
-            for (w, values) in tap.weights.iter().zip(source[tap.first * channels..].chunks_exact(channels)) {
-                pixel.iter_mut().zip(values).for_each(|(p, &v)| *p += w * f32::from(v));
-            }
-        }
-    }
+    let needed = &pixels.values[from * pixels.width * channels..to * pixels.width * channels];
+    let narrow = match channels {
+        1 => across::<1, 1>(needed, pixels.width, &columns),
+        // Four values a pixel are one vector.
+        _ => across::<3, 4>(needed, pixels.width, &columns),
+    };
     let mut sums = vec![0.0_f32; width * channels];
     let mut out = Vec::with_capacity(height * width * channels);
     for tap in &rows {
@@ -111,8 +107,28 @@ fn resample(pixels: &Pixels, [down, across]: [Span; 2], [height, width]: [usize;
         for (w, row) in tap.weights.iter().zip(narrow.chunks_exact(width * channels).skip(tap.first - from)) {
             sums.iter_mut().zip(row).for_each(|(s, v)| *s += w * v);
         }
-        // The conversion saturates: 255.4 is 255.
-        out.extend(sums.iter().map(|s| (s + 0.5) as u8));
+        // 255.4 is 255. By way of i32: a conversion to bytes takes one value at a time.
+        out.extend(sums.iter().map(|s| (s + 0.5).clamp(0.0, 255.0) as i32 as u8));
+    }
+    out
+}
+
+/// The sums along rows of `width` pixels of `C` channels, which are `N` values apart while they are summed.
+fn across<const C: usize, const N: usize>(values: &[u8], width: usize, columns: &[Taps]) -> Vec<f32> {
+    let (pixels, _) = values.as_chunks::<C>();
+    let mut wide = vec![[0.0_f32; N]; width];
+    let mut out = Vec::with_capacity(values.len() / (width * C) * columns.len() * C);
+    for row in pixels.chunks_exact(width) {
+        for (to, from) in wide.iter_mut().zip(row) {
+            to.iter_mut().zip(from).for_each(|(t, &v)| *t = f32::from(v));
+        }
+        for tap in columns {
+            let mut sum = [0.0_f32; N];
+            for (w, pixel) in tap.weights.iter().zip(&wide[tap.first..]) {
+                sum.iter_mut().zip(pixel).for_each(|(s, v)| *s += w * v);
+            }
+            out.extend_from_slice(&sum[..C]);
+        }
     }
     out
 }
@@ -128,7 +144,7 @@ mod tests {
     #[test]
     fn halving_weighs_the_neighbours() {
         // Output 0 has its centre at 1.0 and reaches to 3: weights 0.75, 0.75, 0.25 of pixels 0, 1, 2 by their distance.
-        let out = resize(&pixels(1, 4, &[0, 0, 70, 140]), [1, 2], Fit::Stretch);
+        let out = resize(pixels(1, 4, &[0, 0, 70, 140]), [1, 2], Fit::Stretch);
         assert_eq!(out, [10, 90]);
     }
 
@@ -137,7 +153,7 @@ mod tests {
         for fit in [Fit::Crop, Fit::Stretch] {
             for (height, width) in [(1, 1), (3, 7), (64, 5), (100, 100)] {
                 let image = pixels(height, width, &vec![200; height * width * 3]);
-                assert_eq!(resize(&image, [9, 13], fit), [200; 9 * 13 * 3], "{height}×{width} {fit:?}");
+                assert_eq!(resize(image.clone(), [9, 13], fit), [200; 9 * 13 * 3], "{height}×{width} {fit:?}");
             }
         }
     }
@@ -145,7 +161,7 @@ mod tests {
     #[test]
     fn cropping_takes_the_middle_and_padding_keeps_all() {
         let image = pixels(2, 4, &[1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(resize(&image, [2, 2], Fit::Crop), [2, 3, 6, 7]);
-        assert_eq!(resize(&image, [4, 4], Fit::Pad), [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0]);
+        assert_eq!(resize(image.clone(), [2, 2], Fit::Crop), [2, 3, 6, 7]);
+        assert_eq!(resize(image.clone(), [4, 4], Fit::Pad), [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0]);
     }
 }

@@ -2,7 +2,10 @@ use super::{Part, TrainError};
 use crate::step::BatchSpec;
 use backprop_core::{DType, HostTensor, Type};
 use backprop_data::{Augment, BatchType, Batches, Column, Dataset, Draw, Kind, Order, Parts, Remainder, Scale};
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The columns that the network and the loss read, row by row: shared by all threads that fill batches.
 pub(super) struct Feed {
@@ -81,8 +84,16 @@ impl Feed {
         Ok(Batches::new(order, self.batch_size, Remainder::Keep)?.starting_at(pass.position))
     }
 
-    /// Reads rows of a pass into a batch of as many rows. Allocates nothing after the first time.
+    /// Reads rows of a pass into a batch of as many rows, and takes the time. Allocates nothing after the first time.
     pub(super) fn fill(&self, pass: Pass, rows: &[usize], batch: &mut Batch) -> Result<(), TrainError> {
+        let clock = Instant::now();
+        batch.augmenting = Duration::ZERO;
+        let filled = self.fill_untimed(pass, rows, batch);
+        batch.reading = clock.elapsed().saturating_sub(batch.augmenting);
+        filled
+    }
+
+    fn fill_untimed(&self, pass: Pass, rows: &[usize], batch: &mut Batch) -> Result<(), TrainError> {
         let Some(data) = self.part(pass.part) else { return Ok(()) };
         if let (Some(augment), Some((seed, epoch)), Part::Train) = (&self.augment, pass.shuffled, pass.part) {
             self.fill_changed(augment, seed, epoch, rows, batch)?;
@@ -115,11 +126,13 @@ impl Feed {
         let (&[height, width, channels], Some(images)) = (column.shape.as_slice(), batch.x.as_mut_slice::<f32>()) else {
             return Ok(());
         };
+        let clock = Instant::now();
         for (&row, image) in rows.iter().zip(images.chunks_exact_mut(column.elements())) {
             let draw = Draw { seed, epoch, row: row as u64 };
             augment.apply(image, &mut batch.scratch, [height, width, channels], draw)?;
             self.scale.apply(image)?;
         }
+        batch.augmenting = clock.elapsed();
         Ok(())
     }
 }
@@ -131,6 +144,9 @@ pub(super) struct Batch {
     pub(super) y: HostTensor,
     /// Room for one image that is being changed.
     scratch: Vec<f32>,
+    /// Time that filling it took, by stages.
+    pub(super) reading: Duration,
+    pub(super) augmenting: Duration,
 }
 
 impl Batch {
@@ -141,7 +157,8 @@ impl Batch {
 
     /// Inputs and targets of some rows.
     pub(super) fn of(x: HostTensor, y: HostTensor) -> Batch {
-        Batch { rows: x.shape().first().copied().unwrap_or(0), x, y, scratch: Vec::new() }
+        let (rows, scratch) = (x.shape().first().copied().unwrap_or(0), Vec::new());
+        Batch { rows, x, y, scratch, reading: Duration::ZERO, augmenting: Duration::ZERO }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::{TrainError, Trainer, located};
+use crate::events::Stage;
 use crate::nn::{LayerRow, Sequential, StateKind, layer_table};
 use backprop_core::{DType, exec::Memory};
 use serde::Serialize;
@@ -29,6 +30,12 @@ pub struct Inspection {
     pub scratch_bytes: usize,
     /// Arena, state, constants and scratch: what training needs beside the data and the program itself.
     pub peak_bytes: usize,
+    /// Time to load the data, decoding and measuring scales included, in seconds.
+    pub load_seconds: f64,
+    /// Rows per second that one thread fills batches with, measured on the first of training.
+    pub input_rows_per_second: f64,
+    /// What most of that time goes to.
+    pub input_stage: Stage,
     /// Time to trace and differentiate the training step, in seconds.
     pub trace_seconds: f64,
     /// Time to compile it, in seconds.
@@ -66,10 +73,11 @@ impl LayerMemory {
 }
 
 impl Trainer<'_> {
-    /// Traces, plans and compiles a training step on batches of `rows` rows, without running it, for `threads` threads.
+    /// Traces, plans and compiles a training step on batches of `rows` rows, without running it, for `threads` threads. Some batches are
+    /// filled to see how long that takes.
     ///
     /// # Errors
-    /// If the network does not fit such a batch.
+    /// If the network does not fit such a batch, or data cannot be read.
     pub fn inspect(&self, rows: usize, threads: usize) -> Result<Inspection, TrainError> {
         let clock = Instant::now();
         let spec = self.task.batch_spec(rows);
@@ -81,6 +89,7 @@ impl Trainer<'_> {
         let model = Sequential::from(self.config.layers.clone());
         let table = layer_table(&model, DType::F32, spec.x).map_err(|e| located(&self.config, e))?;
         let state = self.state_bytes();
+        let (input_rows_per_second, input_stage) = self.fill_rate()?;
         Ok(Inspection {
             batch_size: rows,
             parameters: self.specs.iter().filter(|s| s.kind == StateKind::Parameter).map(|s| s.ty.elements()).sum(),
@@ -93,6 +102,9 @@ impl Trainer<'_> {
             constant_bytes: constants,
             scratch_bytes: scratch * threads,
             peak_bytes: arena + state + constants + scratch * threads,
+            load_seconds: self.load_seconds,
+            input_rows_per_second,
+            input_stage,
             trace_seconds: traced.as_secs_f64(),
             compile_seconds: compiled.as_secs_f64(),
         })

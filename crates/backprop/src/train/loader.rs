@@ -29,7 +29,17 @@ pub(super) struct Loader {
     rows: Vec<usize>,
     /// The pass, and the number of its next batch.
     pass: Option<(Pass, usize)>,
-    waited: Duration,
+    intake: Intake,
+}
+
+/// Times of the batches that were given.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Intake {
+    /// Spent in [`Loader::next`].
+    pub(super) waited: Duration,
+    /// Spent on filling them, by stages.
+    pub(super) reading: Duration,
+    pub(super) augmenting: Duration,
 }
 
 struct Shared {
@@ -76,8 +86,8 @@ impl Loader {
         };
         // A thread that the system refuses is done without; with none at all, batches are filled by the caller.
         let threads = (0..threads).map_while(|i| spawn(i).ok()).collect();
-        let (current, spare, rows, waited) = (None, Vec::new(), Vec::new(), Duration::ZERO);
-        Loader { feed, shared, threads, current, spare, rows, pass: None, waited }
+        let (current, spare, rows, intake) = (None, Vec::new(), Vec::new(), Intake::default());
+        Loader { feed, shared, threads, current, spare, rows, pass: None, intake }
     }
 
     /// Begins a pass.
@@ -106,17 +116,28 @@ impl Loader {
     pub(super) fn next(&mut self) -> Result<Option<&Batch>, TrainError> {
         let clock = Instant::now();
         let result = if self.threads.is_empty() { self.fill_next() } else { self.wait_for_next() };
-        self.waited += clock.elapsed();
+        self.intake.waited += clock.elapsed();
         match result {
-            Ok(true) => Ok(self.current.as_ref()),
+            Ok(true) => {
+                if let Some(batch) = &self.current {
+                    self.intake.reading += batch.reading;
+                    self.intake.augmenting += batch.augmenting;
+                }
+                Ok(self.current.as_ref())
+            }
             Ok(false) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Time spent in [`next`](Self::next) since this was last asked.
-    pub(super) fn take_waited(&mut self) -> Duration {
-        std::mem::take(&mut self.waited)
+    /// Times of the batches that were given since this was last asked.
+    pub(super) fn take_intake(&mut self) -> Intake {
+        std::mem::take(&mut self.intake)
+    }
+
+    /// Number of threads that fill batches ahead.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.len()
     }
 
     fn fill_next(&mut self) -> Result<bool, TrainError> {

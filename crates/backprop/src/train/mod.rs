@@ -5,6 +5,7 @@
 
 mod error;
 mod feed;
+mod input;
 mod inspect;
 mod loader;
 mod patience;
@@ -74,6 +75,7 @@ pub struct Trainer<'b> {
     under_way: VecDeque<pipeline::Started>,
     best: Option<Tensors>,
     warnings: Vec<String>,
+    load_seconds: f64,
     compile_seconds: f64,
     stop: Stop,
     max_time: Option<Time>,
@@ -131,7 +133,9 @@ impl<'b> Trainer<'b> {
         }
         config.schedule.validate().map_err(|e| config.error_at("schedule", e))?;
         check_metrics(&config)?;
+        let clock = Instant::now();
         let mut task = task(&config)?;
+        let load_seconds = clock.elapsed().as_secs_f64();
         let mut config = config;
         config.loss = task.balanced(&config)?.unwrap_or(config.loss);
         let config = config;
@@ -163,6 +167,7 @@ impl<'b> Trainer<'b> {
             under_way: VecDeque::new(),
             best: None,
             warnings,
+            load_seconds,
             compile_seconds: 0.0,
             stop: Stop::new(),
             max_time,
@@ -226,6 +231,8 @@ impl<'b> Trainer<'b> {
             let compiled = find(&mut self.evaluation, batch.rows)?;
             sums.add(&compiled.run(&mut self.store, batch, None)?, batch.rows);
         }
+        // What an evaluation waited is not a training step's.
+        self.loader.take_intake();
         Ok(self.scoring.score(&sums))
     }
 

@@ -9,6 +9,7 @@
 use super::{Part, TrainError, Trainer, feed::Pass, find, program::Runtime, session::Session};
 use crate::{events::Step, step::CLEAR};
 use backprop_core::{DType, HostTensor, Type};
+use std::time::Instant;
 
 /// A step that was started.
 #[derive(Clone, Copy)]
@@ -68,8 +69,9 @@ impl Trainer<'_> {
     fn finish_step(&mut self, session: &mut Session<'_>) -> Result<Option<Done>, TrainError> {
         let Some(Started { rows, learning_rate }) = self.under_way.pop_front() else { return Ok(None) };
         let total_steps = self.total_steps();
+        let clock = Instant::now();
         let measured = find(&mut self.training, rows)?.finish()?;
-        self.progress.data_seconds += self.loader.take_waited().as_secs_f64();
+        self.progress.take_in(self.loader.take_intake(), self.backend.depth() > 1, clock.elapsed());
         self.progress.step += 1;
         self.progress.position += rows;
         self.progress.sums.add(&measured, rows);

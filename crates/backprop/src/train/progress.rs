@@ -1,6 +1,6 @@
 use super::{patience::Patience, program::Measured};
 use crate::{
-    events::{Epoch, Score},
+    events::{Epoch, Input, Score},
     metrics::{Metric, sum_ranges},
     schedule::{Monitor, PlateauState},
 };
@@ -38,6 +38,9 @@ pub(super) struct Progress {
     /// Of the seconds in the current epoch, those in which a step waited for its batch.
     #[serde(default)]
     pub(super) data_seconds: f64,
+    /// What filling the batches of the current epoch took.
+    #[serde(default)]
+    pub(super) input: Input,
     /// The epochs so far.
     pub(super) history: Vec<Epoch>,
 }

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     checkpoint::Tensors,
-    events::{EarlyStopped, Epoch, Event, Score, Started, Summary},
+    events::{EarlyStopped, Epoch, Event, Input, Score, Started, Summary},
     nn::{Mode, StateKind},
     run::{Metrics, Run},
     schedule::Clock,
@@ -24,6 +24,8 @@ pub(super) struct Session<'s> {
     mark: Instant,
     /// Time and step of the last checkpoint.
     saved: (Instant, u64),
+    /// Whether it was said that the input limits training.
+    told_bound: bool,
     /// Why no further step could be started, where those before it are still under way.
     pub(super) failed: Option<TrainError>,
     pub(super) hyper: HostTensor,
@@ -41,6 +43,7 @@ impl<'s> Session<'s> {
             run: run.map(metrics).transpose()?,
             mark: now,
             saved: (now, trainer.progress.step),
+            told_bound: false,
             failed: None,
             hyper: trainer.step.groups().hyper(0, 1),
             seed: trainer.seed()?,
@@ -141,6 +144,7 @@ impl Trainer<'_> {
             arena_bytes: programs().map(|m| m.arena).max().unwrap_or(0),
             state_bytes: self.store.bytes(),
             scratch_bytes: programs().map(|m| m.scratch).max().unwrap_or(0),
+            load_seconds: self.load_seconds,
             compile_seconds: self.compile_seconds,
             metric: self.scoring.name().into(),
             findings: self.task.findings().to_vec(),
@@ -223,14 +227,21 @@ impl Trainer<'_> {
                 self.checkpoint_if_due(session, report)?;
             }
         }
+        self.account(session);
+        let training_seconds = self.progress.seconds.1;
         let validation = self.evaluate(Part::Validation)?;
         self.account(session);
-        let epoch = self.close_epoch(validation)?;
+        let epoch = self.close_epoch(validation, training_seconds)?;
         if let Some((_, metrics)) = &mut session.run {
             metrics.append(&epoch)?;
             self.progress.metrics_bytes = metrics.bytes();
         }
+        let bound = epoch.input_bound.as_ref().map(|bound| bound.message.clone());
         report(&Event::Epoch(epoch));
+        // Once is enough for a person; at the end it is said again.
+        if let Some(message) = bound.filter(|_| !std::mem::replace(&mut session.told_bound, true)) {
+            report(&Event::Warning { message });
+        }
         Ok(())
     }
 
@@ -251,7 +262,7 @@ impl Trainer<'_> {
     }
 
     /// Moves on to the next epoch, keeping the weights if they are the best so far.
-    fn close_epoch(&mut self, validation: Option<Score>) -> Result<Epoch, TrainError> {
+    fn close_epoch(&mut self, validation: Option<Score>, training_seconds: f64) -> Result<Epoch, TrainError> {
         let (number, seconds) = (self.progress.epoch + 1, self.progress.seconds.1);
         let best = match (&validation, &self.progress.best) {
             (Some(score), Some(best)) => self.scoring.better(score, &best.score),
@@ -264,7 +275,7 @@ impl Trainer<'_> {
             }
         }
         let last_step = self.progress.step.saturating_sub(1);
-        let epoch = Epoch {
+        let mut epoch = Epoch {
             epoch: number,
             step: self.progress.step,
             train: self.scoring.score(&self.progress.sums),
@@ -273,8 +284,12 @@ impl Trainer<'_> {
             best,
             seconds,
             data_seconds: std::mem::take(&mut self.progress.data_seconds),
+            training_seconds,
             rows_per_second: self.progress.sums.rows as f64 / seconds.max(1e-9),
+            input: Input { threads: self.loader.threads(), ..std::mem::take(&mut self.progress.input) },
+            input_bound: None,
         };
+        epoch.input_bound = self.input_bound(std::slice::from_ref(&epoch));
         if let Some(score) = &epoch.validation {
             self.watch(score);
         }
@@ -361,6 +376,7 @@ impl Trainer<'_> {
             early_stopped: self.early_stopped().is_some(),
             wall_s: self.progress.seconds.0,
             data_s: self.progress.history.iter().map(|epoch| epoch.data_seconds).sum(),
+            input_bound: self.input_bound(&self.progress.history),
         };
         for (part, score) in [("validation", validation), ("test", test)] {
             score.iter().for_each(|score| summary.add(part, score));
