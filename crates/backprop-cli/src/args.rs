@@ -337,6 +337,12 @@ pub(crate) enum KernelGroup {
     Elementwise,
     /// Of rows, forward and with its gradient
     Softmax,
+    /// Of rows of scores, forward and with its gradient
+    CrossEntropy,
+    /// Of rows, forward and with its gradients
+    LayerNorm,
+    /// Rows of a table, looked up and added up
+    Embedding,
 }
 
 impl KernelGroup {
@@ -350,6 +356,9 @@ impl KernelGroup {
             KernelGroup::Reduction => "reduction",
             KernelGroup::Elementwise => "elementwise",
             KernelGroup::Softmax => "softmax",
+            KernelGroup::CrossEntropy => "cross-entropy",
+            KernelGroup::LayerNorm => "layer-norm",
+            KernelGroup::Embedding => "embedding",
         }
     }
 }

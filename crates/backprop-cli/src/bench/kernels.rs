@@ -56,7 +56,7 @@ impl Line<'_> {
             format!("{:>8.1} GB/s   ", self.gb_per_s)
         };
         let Line { group, shape, form, microseconds, share, .. } = self;
-        format!("{group:<12} {shape:<34} {form:<12} {microseconds:>9.2} µs {rate} {:>6.1} %", 100.0 * share)
+        format!("{group:<13} {shape:<33} {form:<12} {microseconds:>9.2} µs {rate} {:>6.1} %", 100.0 * share)
     }
 }
 

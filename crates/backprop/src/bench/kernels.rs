@@ -1,7 +1,7 @@
 //! Single kernels on the shapes of training steps, as the executor runs them.
 
-use super::product_flops;
-use crate::nn::functional::{gelu, softmax};
+use super::{product_flops, rows};
+use crate::nn::functional::gelu;
 use backprop_core::{
     Builder, DType, Error, Graph, HostTensor, Tensor, Type,
     exec::{
@@ -73,13 +73,15 @@ const SHORTEST: Duration = Duration::from_micros(20);
 
 /// One kernel on one shape.
 pub struct KernelCase {
-    /// `product`, `convolution`, `depthwise`, `copy`, `reduction`, `elementwise` or `softmax`.
+    /// `product`, `convolution`, `depthwise`, `copy`, `reduction`, `elementwise`, `softmax`, `cross-entropy`, `layer-norm` or `embedding`.
     pub group: &'static str,
     /// Sizes, for people.
     pub shape: String,
     /// Which of the operations on that shape.
     pub form: &'static str,
     graph: Graph,
+    /// Bytes that must be moved, where that is not all of the operands and the result.
+    moved: Option<usize>,
 }
 
 /// How fast a kernel is.
@@ -89,7 +91,7 @@ pub struct KernelSpeed {
     pub seconds: f64,
     /// Floating-point operations of its products.
     pub flops: u64,
-    /// Bytes of the operands that it reads and of the result.
+    /// Bytes of the operands that it reads and of the results.
     pub bytes: usize,
     /// Kernels that it became.
     pub kernels: usize,
@@ -103,13 +105,32 @@ impl KernelCase {
         inputs: &[&[usize]],
         result: impl for<'g> Fn(&[Tensor<'g>]) -> Tensor<'g>,
     ) -> Result<KernelCase, Error> {
+        let inputs = inputs.iter().map(|shape| Type::new(DType::F32, shape.to_vec())).collect();
+        KernelCase::of(group, shape, form, inputs, |x| vec![result(x)])
+    }
+
+    /// Of inputs of any type, with several results.
+    pub(super) fn of(
+        group: &'static str,
+        shape: String,
+        form: &'static str,
+        inputs: Vec<Type>,
+        results: impl for<'g> Fn(&[Tensor<'g>]) -> Vec<Tensor<'g>>,
+    ) -> Result<KernelCase, Error> {
         let b = Builder::new();
-        let input = |(i, shape): (usize, &&[usize])| b.input(format!("x{i}"), Role::Data, Type::new(DType::F32, shape.to_vec()));
-        let tensors: Vec<Tensor<'_>> = inputs.iter().enumerate().map(input).collect();
-        b.output("y", Role::Data, result(&tensors));
+        let input = |(i, ty): (usize, Type)| b.input(format!("x{i}"), Role::Data, ty);
+        let tensors: Vec<Tensor<'_>> = inputs.into_iter().enumerate().map(input).collect();
+        for (i, result) in results(&tensors).into_iter().enumerate() {
+            b.output(format!("y{i}"), Role::Data, result);
+        }
         // What only a derivative needs of the forward pass is no part of the kernel.
         let graph = pass::optimize(&b.finish()?, &pass::pipeline(|_| false), &mut |_, _, _| ());
-        Ok(KernelCase { group, shape, form, graph })
+        Ok(KernelCase { group, shape, form, graph, moved: None })
+    }
+
+    /// With so many bytes that must be moved.
+    pub(super) fn moving(self, bytes: usize) -> KernelCase {
+        KernelCase { moved: Some(bytes), ..self }
     }
 
     /// Runs for about so long, and at least a few times.
@@ -130,7 +151,8 @@ impl KernelCase {
         let read: usize =
             self.graph.input_types().iter().zip(used(&self.graph)).filter(|(_, used)| *used).map(|(ty, _)| ty.bytes()).sum();
         let written: usize = self.graph.output_types().iter().map(Type::bytes).sum();
-        Ok(KernelSpeed { seconds, flops: product_flops(&self.graph), bytes: read + written, kernels })
+        let bytes = self.moved.unwrap_or(read + written);
+        Ok(KernelSpeed { seconds, flops: product_flops(&self.graph), bytes, kernels })
     }
 }
 
@@ -158,7 +180,7 @@ fn used(graph: &Graph) -> Vec<bool> {
     graph.inputs.iter().map(|input| counts.get(input.node.index()).is_some_and(|n| *n > 0)).collect()
 }
 
-/// Numbers between -1 and 1 for every input.
+/// Numbers between -1 and 1 for every input, small whole ones where it wants such.
 fn operands(graph: &Graph) -> Result<Vec<HostTensor>, Error> {
     let mut state = 1u32;
     let mut next = || {
@@ -166,6 +188,10 @@ fn operands(graph: &Graph) -> Result<Vec<HostTensor>, Error> {
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     };
     let tensor = |ty: &Type| {
+        if ty.dtype == DType::I32 {
+            let values: Vec<i32> = (0..ty.elements()).map(|_| ((next() + 1.0) * (rows::CODES / 2) as f32) as i32).collect();
+            return HostTensor::new(ty.shape.clone(), &values).map_err(Error::Invalid);
+        }
         let values: Vec<f32> = (0..ty.elements()).map(|_| next()).collect();
         HostTensor::new(ty.shape.clone(), &values).map_err(Error::Invalid)
     };
@@ -181,7 +207,7 @@ pub fn kernel_cases(group: Option<&str>) -> Result<Vec<KernelCase>, Error> {
     products(&mut cases)?;
     convolutions(&mut cases)?;
     streams(&mut cases)?;
-    softmaxes(&mut cases)?;
+    rows::cases(&mut cases)?;
     cases.retain(|case| group.is_none_or(|group| group == case.group));
     Ok(cases)
 }
@@ -245,16 +271,8 @@ fn streams(cases: &mut Vec<KernelCase>) -> Result<(), Error> {
         })?);
         cases.push(KernelCase::new("elementwise", shape(), "tanh", one, |x| x[0].tanh())?);
         cases.push(KernelCase::new("elementwise", shape(), "gelu", one, |x| gelu(x[0]))?);
-    }
-    Ok(())
-}
-
-fn softmaxes(cases: &mut Vec<KernelCase>) -> Result<(), Error> {
-    for size in [[8192, 128], [2048, 64], [128, 10]] {
-        let shape = || format!("{} × {}", size[0], size[1]);
-        cases.push(KernelCase::new("softmax", shape(), "forward", &[&size], |x| softmax(x[0], -1))?);
-        cases.push(KernelCase::new("softmax", shape(), "and gradient", &[&size, &size], |x| {
-            vjp(&[softmax(x[0], -1)], &[x[1]], &[x[0]])[0]
+        cases.push(KernelCase::new("elementwise", shape(), "of gelu", &[&size, &size], |x| {
+            vjp(&[gelu(x[0])], &[x[1]], &[x[0]])[0]
         })?);
     }
     Ok(())
@@ -285,7 +303,18 @@ mod tests {
     #[test]
     fn a_kernel_of_every_group_runs() {
         let backend = Native::new(2, Isa::detect());
-        for group in ["product", "convolution", "depthwise", "copy", "reduction", "elementwise", "softmax"] {
+        for group in [
+            "product",
+            "convolution",
+            "depthwise",
+            "copy",
+            "reduction",
+            "elementwise",
+            "softmax",
+            "cross-entropy",
+            "layer-norm",
+            "embedding",
+        ] {
             let cases = kernel_cases(Some(group)).unwrap();
             let small = cases.iter().min_by_key(|case| case.graph.input_types().iter().map(Type::bytes).sum::<usize>()).unwrap();
             let speed = small.measure(&backend, Duration::ZERO).unwrap();

@@ -8,6 +8,7 @@ mod dropout;
 mod error;
 mod files;
 mod kernels;
+mod rows;
 mod times;
 mod work;
 

@@ -52,6 +52,7 @@ pub use embedding::{ColumnsEmbedding, Embedding, Widths};
 pub use extent::{Extent, NamedPadding, Padding};
 pub use flatten::{Flatten, FlattenOrder};
 pub use linear::Linear;
+pub(crate) use norm::normalise;
 pub use norm::{BatchNorm, LayerNorm};
 pub use norm_group::{GroupNorm, InstanceNorm, RmsNorm};
 pub use pool::{AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d};

@@ -190,7 +190,7 @@ pub(super) fn affine<'g>(cx: &mut Scope<'g>, shape: Shape, affine: bool) -> (Ten
 /// A weight that is the same for all that is averaged stands before the brackets, so that the means are those of the parameters'
 /// gradients.
 #[track_caller]
-pub(super) fn normalise<'g>(
+pub(crate) fn normalise<'g>(
     region: &str,
     operands: [Tensor<'g>; 3],
     dims: Vec<usize>,
