@@ -11,7 +11,7 @@ use crate::nn::{
     custom_vjp_with_residuals,
     functional::{log1p_exp_neg_abs, spread},
 };
-use backprop_core::{DType, HostTensor, Tensor, Type};
+use backprop_core::{DType, HostTensor, Shape, Tensor, Type};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 
@@ -235,21 +235,49 @@ impl CrossEntropy {
         }
     }
 
+    /// The weights of the classes as a constant `[classes]`.
+    fn weights_of<'b>(&self, logits: Tensor<'b>) -> Option<Tensor<'b>> {
+        let classes = logits.dim(1);
+        let weights = self.weights().and_then(|w| HostTensor::from_f64(logits.dtype(), [classes], w).ok());
+        weights.map(|w| logits.builder().constant(w))
+    }
+
+    /// 1 for each position `[m]`, 0 where ignored, NaN for what is no class.
+    fn counts<'b>(&self, logits: Tensor<'b>, target: Tensor<'b>) -> Tensor<'b> {
+        let shape = logits.shape();
+        let one = logits.builder().full(Type::new(logits.dtype(), &shape[..1]), 1.0);
+        let known = target.greater_equal(0.0) & target.less(shape[1] as f64);
+        target.not_equal(f64::from(self.ignore_index)).select(known.select(one, one * f64::NAN), one * 0.0)
+    }
+
+    /// Where the targets are single classes: the logit of each position's class and the weight of the position, `[m]` each. Nothing but
+    /// these logits is read.
+    fn of_classes<'b>(&self, logits: Tensor<'b>, target: Tensor<'b>) -> [Tensor<'b>; 2] {
+        let (b, shape) = (logits.builder(), logits.shape());
+        let class = target.clamp(target.like(0.0), target.like((shape[1] - 1) as f64));
+        let place = b.iota(target.ty(), 0) * (shape[1] as f64) + class;
+        let flat = [shape.elements(), 1];
+        let own = logits.reshape(flat).rows(place).reshape(target.shape());
+        let counts = self.counts(logits, target);
+        let weight = self.weights_of(logits).map_or(counts, |w| w.rows(class) * counts);
+        [own, weight]
+    }
+
+    /// Whether the targets of `positions × classes` logits are single classes, and whole numbers can count the logits.
+    fn is_of_classes(&self, shape: &Shape) -> bool {
+        self.label_smoothing == 0.0 && (1..=i32::MAX as usize).contains(&shape.elements())
+    }
+
     /// The target distribution `[m, classes]` times the class weights, and the weight of each position `[m]`; zero where ignored.
     fn distribution<'b>(&self, logits: Tensor<'b>, target: Tensor<'b>) -> (Tensor<'b>, Tensor<'b>) {
         let (b, shape) = (logits.builder(), logits.shape());
-        let classes = shape[1];
         let here = b.iota(Type::new(target.dtype(), &shape), 1).equal(spread(target, &shape, &[1]));
         let full = |value: f64| b.full(logits.ty(), value);
-        let off = self.label_smoothing / classes as f64;
+        let off = self.label_smoothing / shape[1] as f64;
         let share = here.select(full(1.0 - self.label_smoothing + off), full(off));
-
-        let one = b.full(Type::new(logits.dtype(), &shape[..1]), 1.0);
-        let known = target.greater_equal(0.0) & target.less(classes as f64);
-        let counts = target.not_equal(f64::from(self.ignore_index)).select(known.select(one, one * f64::NAN), one * 0.0);
-        let class_weights = self.weights().and_then(|w| HostTensor::from_f64(logits.dtype(), [classes], w).ok());
-        let Some(class_weights) = class_weights else { return (share * spread(counts, &shape, &[1]), counts) };
-        let class_weights = b.constant(class_weights).broadcast_to(&shape);
+        let counts = self.counts(logits, target);
+        let Some(class_weights) = self.weights_of(logits) else { return (share * spread(counts, &shape, &[1]), counts) };
+        let class_weights = class_weights.broadcast_to(&shape);
         let own = here.select(class_weights, full(0.0)).sum(&[1]);
         (share * class_weights * spread(counts, &shape, &[1]), own * counts)
     }
@@ -269,18 +297,30 @@ impl Loss for CrossEntropy {
             1,
             |x| {
                 let shape = x[0].shape();
-                let (q, weight) = self.distribution(x[0], x[1]);
                 let highest = x[0].max(&[1]);
                 let shifted = (x[0] - spread(highest, &shape, &[1])).exp();
                 let log_sum_exp = shifted.sum(&[1]).log() + highest;
+                if self.is_of_classes(&shape) {
+                    let [own, weight] = self.of_classes(x[0], x[1]);
+                    let terms = weight.equal(0.0).select(weight, weight * (log_sum_exp - own));
+                    return vec![terms.sum_all(), weight.sum_all(), log_sum_exp];
+                }
+                let (q, weight) = self.distribution(x[0], x[1]);
                 // Where q is 0 nothing counts, not even an infinite logit.
                 let terms = q * (spread(log_sum_exp, &shape, &[1]) - x[0]);
                 vec![q.equal(0.0).select(q, terms).sum_all(), weight.sum_all(), log_sum_exp]
             },
             |s| {
                 let (logits, shape) = (s.inputs[0], s.inputs[0].shape());
-                let (q, _) = self.distribution(logits, s.inputs[1]);
                 let p = (logits - spread(s.outputs[2], &shape, &[1])).exp();
+                if self.is_of_classes(&shape) {
+                    let [_, weight] = self.of_classes(logits, s.inputs[1]);
+                    let (b, weight) = (logits.builder(), spread(weight * s.cotangents[0], &shape, &[1]));
+                    let classes = b.iota(Type::new(s.inputs[1].dtype(), &shape), 1);
+                    let here = classes.equal(spread(s.inputs[1], &shape, &[1]));
+                    return vec![Some((p - here.select(b.full(p.ty(), 1.0), b.zeros(p.ty()))) * weight), None];
+                }
+                let (q, _) = self.distribution(logits, s.inputs[1]);
                 vec![Some((p * spread(q.sum(&[1]), &shape, &[1]) - q) * s.cotangents[0]), None]
             },
         );
