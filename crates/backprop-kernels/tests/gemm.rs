@@ -92,7 +92,7 @@ impl Case {
 }
 
 /// Shapes at and around every edge: register tiles, vectors, blocks, chunks, splits.
-const SHAPES: [(usize, usize, usize); 43] = [
+const SHAPES: [(usize, usize, usize); 44] = [
     (0, 3, 4),
     (3, 0, 4),
     (3, 4, 0),
@@ -136,6 +136,7 @@ const SHAPES: [(usize, usize, usize); 43] = [
     (2, 531, 40),
     (3, 205, 33),
     (1024, 131, 19),
+    (131, 1024, 19),
 ];
 
 fn layouts(m: usize, n: usize, k: usize) -> Vec<GemmSpec> {

@@ -21,13 +21,24 @@ pub(crate) struct Limits {
     pub large: usize,
     /// Rows of a sample that are worth a product of their own.
     pub rows: usize,
+    /// Likewise of a product that is no convolution: for each sample its weights come from a cache that others share, and they are
+    /// more than what it makes.
+    pub dense_rows: usize,
 }
 
 impl Limits {
     /// What pays.
-    pub const USUAL: Limits = Limits { fewest: 16, least: 16 << 10, most: 1 << 20, large: 1 << 20, rows: 16 };
+    pub const USUAL: Limits = Limits { fewest: 16, least: 16 << 10, most: 1 << 20, large: 1 << 20, rows: 16, dense_rows: 512 };
     /// Whatever can be linked is.
-    pub const NONE: Limits = Limits { fewest: 2, least: 0, most: usize::MAX, large: 0, rows: 0 };
+    pub const NONE: Limits = Limits { fewest: 2, least: 0, most: usize::MAX, large: 0, rows: 0, dense_rows: 0 };
+
+    /// Rows of a sample that are worth this product of their own.
+    fn rows_of(&self, graph: &Lowered, product: usize) -> usize {
+        match &graph.nodes[product].op {
+            NodeOp::Product(product) if product.is_dense() => self.dense_rows,
+            _ => self.rows,
+        }
+    }
 }
 
 /// Longer sums may be split into parts, in a way that depends on how many there are.
@@ -87,7 +98,7 @@ impl<'a> Linking<'a> {
         for (g, group) in groups.iter().enumerate() {
             group.nodes.iter().for_each(|&n| group_of[n] = g);
         }
-        let tall = |group: &Group| !matches!(group.kind, Kind::Tiled(n) if rows(graph, n) / parts < limits.rows);
+        let tall = |group: &Group| !matches!(group.kind, Kind::Tiled(n) if rows(graph, n) / parts < limits.rows_of(graph, n));
         let steps = groups.iter().map(|group| steps(graph, group, parts).filter(|_| tall(group))).collect();
         let cluster_of = vec![usize::MAX; groups.len()];
         Linking { graph, groups, outside, parts, limits, group_of, steps, cluster_of, clusters: Vec::new() }

@@ -200,12 +200,16 @@ const STORE: usize = 16;
 /// Rows up to which B is read in place rather than packed for all blocks of rows.
 const FEW_ROWS: usize = 512;
 
+/// The same where B's terms are a multiple of 4 KiB apart: even the second-level cache does not keep a panel of them.
+const FEW_ROWS_ALIASED: usize = 128;
+
 /// Elements of A up to which a packed copy of it has a place in the workspace.
 const SHARED_A: usize = 1 << 22;
 
 /// How the operands of a plain product are read; so many rows, of all runs, use B.
 fn modes(spec: &GemmSpec, x: Extents, rows: usize, micro: &Micro) -> (Mode, Mode) {
-    let b = if spec.b_col == 1 && rows <= FEW_ROWS { Mode::Direct } else { Mode::Shared };
+    let few = if spec.b_row % 1024 == 0 { FEW_ROWS_ALIASED } else { FEW_ROWS };
+    let b = if spec.b_col == 1 && rows <= few { Mode::Direct } else { Mode::Shared };
     // Rows or terms a multiple of 4 KiB apart share so few sets of the caches that they evict each other. Packing them once
     // costs less where there are many columns, and at once where a short tile takes little of each cache line.
     let aliased = spec.a_row % 1024 == 0 || spec.a_col % 1024 == 0;

@@ -2,10 +2,13 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::pack_x86;
-use crate::Isa;
+use crate::{Isa, ahead::prefetch};
 
 /// Rows of the widest panel.
 pub(crate) const MAX_WIDTH: usize = 32;
+
+/// Terms that are asked for before adjacent rows of them are packed: they lie apart, where the hardware does not see them coming.
+pub(super) const AHEAD: isize = 16;
 
 /// Packs `rows.len()` rows whose terms lie `step` elements apart; row `r` starts at `rows[r]`.
 ///
@@ -45,8 +48,10 @@ pub(crate) unsafe fn pack_adjacent(src: *const f32, rows: usize, step: isize, k:
     }
     let _ = isa;
     for kk in 0..k {
+        let from = src.wrapping_offset(kk as isize * step);
+        prefetch(from.wrapping_offset(AHEAD * step));
         // SAFETY: within both by the caller's word.
-        unsafe { copy_short(src.offset(kk as isize * step), dst.add(kk * width), rows) };
+        unsafe { copy_short(from, dst.add(kk * width), rows) };
     }
     // SAFETY: as the caller vouches.
     unsafe { zero_rest(rows, k, dst, width) };

@@ -2,6 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::pack::AHEAD;
+use crate::ahead::prefetch;
+
 /// Lanes below `count`.
 #[inline]
 fn mask16(count: usize) -> __mmask16 {
@@ -51,6 +54,7 @@ pub(super) unsafe fn copy_avx512(src: *const f32, rows: usize, step: isize, k: u
         for _ in 0..k {
             // SAFETY: the masks cover exactly the rows that exist and the panel's columns.
             unsafe { _mm512_mask_storeu_ps(to, to_mask, _mm512_maskz_loadu_ps(from_mask, from)) };
+            prefetch(from.wrapping_offset(AHEAD * step));
             (from, to) = (from.wrapping_offset(step), to.wrapping_add(width));
         }
     }

@@ -36,6 +36,11 @@ impl Product {
         self.tile.filter(|_| self.dtype == DType::F32 && self.sum == DType::F32)
     }
 
+    /// Whether it is no convolution.
+    pub fn is_dense(&self) -> bool {
+        matches!(self.form, Form::Dot(_))
+    }
+
     /// Terms of each sum.
     pub fn terms(&self) -> usize {
         match &self.form {

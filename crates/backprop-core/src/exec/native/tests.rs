@@ -112,3 +112,17 @@ fn what_follows_the_gradient_of_a_pool_happens_on_its_tiles() {
     assert!(fused.contains(&"select_and_scatter+select".to_owned()), "{fused:?}");
     assert!(single.contains(&"select_and_scatter".to_owned()), "{single:?}");
 }
+
+#[test]
+fn dense_products_go_sample_by_sample_if_a_sample_has_many_rows() {
+    let links = |rows: usize, columns: usize| {
+        let b = Builder::new();
+        let x = b.input("x", Role::Data, Type::new(DType::F32, [16, rows, columns]));
+        let w = b.input("w", Role::State, Type::new(DType::F32, [columns, columns]));
+        b.output("y", Role::Data, x.linear(w).tanh().linear(w).exp());
+        let program = Native::new(1, Isa::detect()).build(&b.with_graph(Clone::clone)).unwrap();
+        program.kernels().iter().any(|kernel| kernel.name.contains(" > "))
+    };
+    assert!(links(512, 64));
+    assert!(!links(128, 256));
+}
