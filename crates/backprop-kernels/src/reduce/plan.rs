@@ -19,7 +19,7 @@ pub enum Reduction {
 }
 
 /// Nanoseconds of work a task should have.
-const TASK: f64 = 30_000.0;
+const TASK: f64 = 15_000.0;
 /// Results a task rounds to the result's type.
 const ROUNDED: usize = 1 << 16;
 /// Estimated nanoseconds per reduced element, besides making it.

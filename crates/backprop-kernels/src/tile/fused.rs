@@ -3,8 +3,10 @@ use super::machine::{Cut, Machine, Region, cost};
 use super::program::{TileError, TileProgram};
 use crate::{Isa, Kernel};
 
-/// Nanoseconds of work a task should have: long against a dispatch, short against a step.
-const TASK: f64 = 30_000.0;
+/// Nanoseconds of work a task should have: long against a dispatch and what is computed once for a task, short against a step.
+const TASK: f64 = 15_000.0;
+/// How many times as long a loop for each operation takes.
+const INTERPRETED: f64 = 4.0;
 
 /// A tile program as a kernel.
 ///
@@ -38,7 +40,8 @@ impl Fused {
         let cut = Cut::new(&program.dims, trial.tile());
         let (machine, cut) = if trial.is_compiled() { (trial, cut) } else { settle(&program, &machine, cut)? };
         let elements = program.elements().max(1);
-        let per_box = cost(&program) * (elements as f64 / cut.boxes().max(1) as f64);
+        let slowness = if machine.is_compiled() { 1.0 } else { INTERPRETED };
+        let per_box = slowness * cost(&program) * (elements as f64 / cut.boxes().max(1) as f64);
         let boxes_per_task = ((TASK / per_box) as usize).max(1);
         Ok(Fused { machine, cut, boxes_per_task })
     }

@@ -194,16 +194,17 @@ impl Cut {
     }
 }
 
-/// Estimated nanoseconds per element of a program on one core of a current server: a pure function of the program.
+/// Estimated nanoseconds per element of a compiled program, from and to memory, on one core of a current server: a pure function of the
+/// program.
 pub(crate) fn cost(program: &TileProgram) -> f64 {
-    let bytes = |size: usize| 0.06 * size as f64;
+    let bytes = |size: usize| 0.02 * size as f64;
     let values = program.values.iter().map(|value| match &value.definition {
         Definition::Load { strides, .. } => {
             let inner = strides.last().copied().unwrap_or(0);
-            if inner.unsigned_abs() > 1 { 1.0 } else { bytes(value.dtype.size()) }
+            if inner.unsigned_abs() > 1 { 0.5 } else { bytes(value.dtype.size()) }
         }
         Definition::Op { op, .. } => operation_cost(*op) * if value.dtype.size() == 8 { 2.0 } else { 1.0 },
-        _ => 0.01,
+        _ => 0.0,
     });
     let stores = program.stores.iter().map(|s| bytes(program.values[usize::from(s.reg.0)].dtype.size()));
     values.chain(stores).sum()
@@ -212,10 +213,10 @@ pub(crate) fn cost(program: &TileProgram) -> f64 {
 fn operation_cost(op: OpCode) -> f64 {
     use OpCode::*;
     match op {
-        Exp | Expm1 | Log | Log1p | Tanh | Logistic | Erf | Sin | Cos => 0.8,
-        Pow | Philox => 2.0,
-        Rem => 10.0,
-        Div | Sqrt | Rsqrt => 0.2,
-        _ => 0.06,
+        Exp | Expm1 | Log | Log1p | Tanh | Logistic | Erf | Sin | Cos => 0.15,
+        Pow | Philox => 1.0,
+        Rem => 5.0,
+        Div | Sqrt | Rsqrt => 0.05,
+        _ => 0.01,
     }
 }
