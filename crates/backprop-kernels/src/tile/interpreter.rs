@@ -205,7 +205,8 @@ fn stores(program: &TileProgram, invariant: &[bool]) -> Vec<PlannedStore> {
     let mut aimed = Vec::new();
     let mut planned = |store: &super::program::Store| {
         let value = usize::from(store.reg.0);
-        let computed = program.values[value].definition.sources().is_some();
+        let definition = &program.values[value].definition;
+        let computed = definition.sources().is_some() || matches!(definition, Definition::Sparse(_));
         let direct = computed && !invariant[value] && !aimed.contains(&value);
         aimed.push(value);
         PlannedStore { store: StoreStep::new(program, store), direct }
