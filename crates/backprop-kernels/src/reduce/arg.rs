@@ -89,23 +89,48 @@ unsafe fn search_body<T: Float, const FMA: bool>(kernel: &ArgReduce, task: usize
 /// Where the first extreme of a row is: the row is gone through for its value, then for its place.
 #[inline(always)]
 fn first_extreme<T: Float>(row: &[T], first: T, beats: impl Fn(T, T) -> bool) -> usize {
-    let (mut best, mut odd) = ([first; LANES], [false; LANES]);
+    if is_nan(first) {
+        return 0;
+    }
     let (groups, rest) = row.as_chunks::<LANES>();
     let mut padded = [first; LANES];
     padded[..rest.len()].copy_from_slice(rest);
-    for group in groups.iter().chain([&padded]) {
+    let groups = || groups.iter().chain([&padded]);
+    // Flags as wide as what they are about stay in vectors: a NaN, or the first element.
+    let (mut best, mut odd) = ([first; LANES], [first; LANES]);
+    for group in groups() {
         for ((best, odd), &x) in best.iter_mut().zip(&mut odd).zip(group) {
-            *odd |= is_nan(x);
+            *odd = if is_nan(x) { x } else { *odd };
             *best = if beats(x, *best) { x } else { *best };
         }
     }
-    if odd.iter().any(|&odd| odd) {
+    if odd.iter().any(|&odd| is_nan(odd)) {
         return row.iter().position(|&x| is_nan(x)).unwrap_or(0);
     }
-    let best = best.iter().fold(first, |a, &b| if beats(b, a) { b } else { a });
-    let group = groups.iter().position(|group| group.iter().fold(false, |found, &x| found | (x == best)));
-    let from = group.unwrap_or(groups.len()) * LANES;
-    from + row[from..].iter().position(|&x| x == best).unwrap_or(0)
+    let best = halved(best, |a, b| if beats(b, a) { b } else { a });
+    for (number, group) in groups().enumerate() {
+        let mut places = [i32::MAX; LANES];
+        for (i, (place, &x)) in places.iter_mut().zip(group).enumerate() {
+            *place = if x == best { i as i32 } else { i32::MAX };
+        }
+        let place = halved(places, i32::min);
+        if place < i32::MAX {
+            return number * LANES + place as usize;
+        }
+    }
+    0
+}
+
+/// What is left of lanes that are joined half by half.
+#[inline(always)]
+fn halved<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(a, &mut b)| *a = join(*a, b));
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// Likewise for each column of the rows of `indices.len()` values.
