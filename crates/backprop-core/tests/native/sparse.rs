@@ -28,7 +28,7 @@ pub fn codes() -> Vec<i32> {
 }
 
 /// Two tables: the gradient of one comes from a look-up, that of the other is added beyond the table too, which leaves it out, and updated by
-/// means of squares. `transposed`: the first is also read in another order.
+/// means of squares. Another kernel reads the first one's, too. `transposed`: the first is also read in another order.
 pub fn tables(transposed: bool) -> Graph {
     let b = Builder::new();
     let f32 = |shape: &[usize]| Type::new(DType::F32, shape);
@@ -54,6 +54,7 @@ pub fn tables(transposed: bool) -> Graph {
         b.output(name, Role::State, norm.is_finite().select(p - next * g, p));
     }
     b.output("norm", Role::Data, norm);
+    b.output("largest", Role::Data, gradient.abs().max(&[0, 1]));
     if transposed {
         b.output("transposed", Role::Data, gradient.transpose(&[1, 0]).exp());
     }
