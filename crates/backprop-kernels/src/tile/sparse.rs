@@ -65,3 +65,28 @@ impl SparseRows {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Boxes of several rows and one column, as the edge of a product's tile has them, among others.
+    #[test]
+    fn boxes_of_every_shape_have_the_elements_of_the_table() {
+        let (width, mut keys) = (5, [7_u64 << 32 | 1, 2 << 32, 2 << 32 | 3, u64::from(u32::MAX) << 32 | 2]);
+        keys.sort_unstable();
+        let sums: Vec<f32> = (1..=20).map(|i| i as f32).collect();
+        let mut table = vec![0_f32; 9 * width];
+        table[2 * width..3 * width].copy_from_slice(&sums[..width]);
+        table[7 * width..8 * width].copy_from_slice(&sums[2 * width..3 * width]);
+        let rows = SparseRows { keys: 0, sums: 1, count: keys.len(), width, strides: vec![width as isize, 1] };
+        let operands = [keys.as_ptr().cast_mut().cast(), sums.as_ptr().cast_mut().cast()];
+        for (origin, shape) in [([0, 0], [9, 5]), ([1, 2], [7, 1]), ([2, 1], [1, 3]), ([6, 3], [2, 2]), ([7, 4], [1, 1])] {
+            let mut found = vec![9_f32; shape[0] * shape[1]];
+            // SAFETY: room for the box, which lies in the table; keys and sums are as documented.
+            unsafe { rows.fill(found.as_mut_ptr(), &origin, &shape, &operands) };
+            let row = |i: usize| &table[(origin[0] + i) * width + origin[1]..][..shape[1]];
+            assert_eq!(found, (0..shape[0]).flat_map(row).copied().collect::<Vec<f32>>(), "{origin:?} {shape:?}");
+        }
+    }
+}
