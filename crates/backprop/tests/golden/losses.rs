@@ -156,3 +156,35 @@ fn binary_losses_take_classes() {
     assert!((value(&[1, 0]) - expected).abs() < 1e-12);
     assert!(value(&[1, 2]).is_nan());
 }
+
+/// A position that is ignored has no weight, whatever its class's would be, and no gradient.
+#[test]
+fn ignored_targets_have_no_class_weight() {
+    use backprop::loss::Loss;
+    use backprop_core::{
+        Builder,
+        exec::{Program, Store, native::Native},
+        graph::Role,
+    };
+    let (weights, z) = ([2.0, 3.0, 5.0], [0.5_f32, -1.0, 2.0, 0.1, 0.2, 0.3, -0.7, 0.9, 1.1]);
+    let b = Builder::new();
+    let logits = b.input("logits", Role::Data, Type::new(DType::F32, [3, 3]));
+    let target = b.input("target", Role::Data, Type::new(DType::I32, [3]));
+    let loss = CrossEntropy::new().weight(weights).forward(logits, target);
+    b.output("sum", Role::Data, loss.sum);
+    b.output("weight", Role::Data, loss.weight);
+    b.output("gradient", Role::Data, loss.sum.grad(&[logits])[0]);
+    let mut program = Native::default().build(&b.finish().unwrap()).unwrap();
+    let mut outputs = program.signature().output_buffers();
+    let inputs = [HostTensor::new([3, 3], &z).unwrap(), HostTensor::new([3], &[1, -100, 2]).unwrap()];
+    program.run(&mut Store::new(), &[&inputs[0], &inputs[1]], &mut outputs).unwrap();
+    let term = |row: usize, class: usize| {
+        let row = z[3 * row..][..3].iter().map(|&z| f64::from(z)).collect::<Vec<_>>();
+        weights[class] * (row.iter().map(|z| z.exp()).sum::<f64>().ln() - row[class])
+    };
+    assert!((outputs[0].to_f64()[0] - term(0, 1) - term(2, 2)).abs() < 1e-5, "{:?}", outputs[0]);
+    assert_eq!(outputs[1].to_f64(), [8.0]);
+    let gradient = outputs[2].to_f64();
+    assert_eq!(gradient[3..6], [0.0; 3]);
+    assert!(gradient[..3].iter().chain(&gradient[6..]).all(|g| *g != 0.0), "{gradient:?}");
+}
