@@ -4,10 +4,11 @@
 //! users' group if all its users on the highest level are that group and read it element by element, and else starts a group one
 //! level up. Levels strictly fall along every path between groups, so no cycle can arise. Taking nodes backwards also puts cheap
 //! work as late as its users allow: what the backward pass derives from an activation is not kept since the forward pass.
+//! Where a single value would be kept in place of several it is early instead: it joins the group that makes those.
 //!
 //! Nothing is computed twice and nothing is reassociated, so fusing changes no bit.
 
-use crate::exec::native::ir::{Access, Lowered, NodeOp};
+use crate::exec::native::ir::{Access, Lowered, NodeOp, Val};
 
 /// The most nodes and accesses of a group: enough for any optimizer, small enough that tiles stay in the first-level cache.
 pub(crate) const MAX_NODES: usize = 60;
@@ -43,6 +44,12 @@ struct Fusion<'a> {
     is_output: Vec<bool>,
     group_of: Vec<usize>,
     groups: Vec<Option<Group>>,
+}
+
+/// Elementwise nodes, and the values as large as theirs that they read of others.
+struct Shared {
+    nodes: Vec<usize>,
+    values: Vec<Val>,
 }
 
 /// Groups of a graph's nodes; without `fuse`, one per node. The order is not topological.
@@ -93,8 +100,14 @@ impl Fusion<'_> {
         self.groups.push(Some(Group { kind, nodes: vec![node], dims, level }));
     }
 
-    /// Adds a node to its users' group, if it may.
+    /// Adds a node to its users' group, or to one that makes what would else be kept for it, if it may.
     fn join(&mut self, node: usize) -> bool {
+        if let Some(group) = self.early(node)
+            && let Some(union) = self.united(node, &[group])
+        {
+            self.unite(node, &[group], union);
+            return true;
+        }
         let Some(level) = self.top(node) else { return false };
         let mut targets: Vec<usize> = Vec::new();
         for (user, operand) in self.users(node) {
@@ -115,6 +128,74 @@ impl Fusion<'_> {
             }
             None => false,
         }
+    }
+
+    /// The group that has all values which a node, and what only it is made of, needs of others, if it runs before all users of the
+    /// node and more bytes of values are needed nowhere else than the node makes.
+    fn early(&self, node: usize) -> Option<usize> {
+        let shared = self.shared(node)?;
+        let groups_of = |v: Val| self.users[v].iter().map(|&(user, _)| self.group_of[user]);
+        let known = |&g: &usize| self.group(g).is_some_and(|group| matches!(group.kind, Kind::Tile | Kind::Tiled(_)));
+        let group = shared.values.iter().flat_map(|&v| groups_of(v)).find(known)?;
+        let before = self.top(node).is_some_and(|level| self.group(group).is_some_and(|g| g.level > level));
+        let all = shared.values.iter().all(|&v| groups_of(v).any(|g| g == group));
+        let bytes = |v: Val| self.graph.values[v].ty.bytes();
+        let saved = || shared.values.iter().filter(|&&v| self.stays(v, &shared.nodes, group)).map(|&v| bytes(v)).sum::<usize>();
+        (before && all && saved() > bytes(self.graph.nodes[node].outputs[0])).then_some(group)
+    }
+
+    /// Whether a value can be made within a group that nodes are added to, and is needed nowhere else.
+    fn stays(&self, value: Val, added: &[usize], group: usize) -> bool {
+        let is_elementwise = |node: usize| matches!(self.graph.nodes[node].op, NodeOp::Elementwise(_));
+        let tiled = self.graph.maker(value).is_some_and(|m| is_elementwise(m) || self.graph.epilogue_tile(m).is_some());
+        let (mut values, mut next) = (vec![value], 0);
+        // What nobody has taken yet goes where all its users are.
+        while let Some(&v) = values.get(next) {
+            next += 1;
+            if self.is_output[v] || values.len() > MAX_NODES {
+                return false;
+            }
+            for &(user, _) in &self.users[v] {
+                if added.contains(&user) || self.group_of[user] == group {
+                    continue;
+                }
+                if self.group_of[user] != usize::MAX || !is_elementwise(user) {
+                    return false;
+                }
+                let made = self.graph.nodes[user].outputs.iter().filter(|made| !values.contains(made)).copied();
+                values.extend(made.collect::<Vec<_>>());
+            }
+        }
+        tiled
+    }
+
+    /// What of others an elementwise node of numbers, and all that it alone is made of, reads as a whole.
+    fn shared(&self, node: usize) -> Option<Shared> {
+        let elements = |v: Val| self.graph.values[v].ty.elements();
+        let size = elements(*self.graph.nodes[node].outputs.first()?);
+        let mut shared = Shared { nodes: vec![node], values: Vec::new() };
+        let mut next = 0;
+        while let Some(&n) = shared.nodes.get(next) {
+            next += 1;
+            let NodeOp::Elementwise(op) = &self.graph.nodes[n].op else { return None };
+            if op.reads_fixed_elements() || shared.nodes.len() > MAX_NODES {
+                return None;
+            }
+            for access in self.graph.nodes[n].inputs.iter().filter(|access| elements(access.value) >= size) {
+                let (value, maker) = (access.value, self.graph.maker(access.value));
+                if !self.graph.is_identity(access) {
+                    return None;
+                }
+                let own = self.users[value].iter().all(|&(user, _)| shared.nodes.contains(&user)) && !self.is_output[value];
+                match maker.filter(|&m| own && matches!(self.graph.nodes[m].op, NodeOp::Elementwise(_))) {
+                    Some(maker) if !shared.nodes.contains(&maker) => shared.nodes.push(maker),
+                    Some(_) => {}
+                    None if !shared.values.contains(&value) => shared.values.push(value),
+                    None => {}
+                }
+            }
+        }
+        Some(shared)
     }
 
     /// Whether a user reads the whole operand in its group's iteration order.

@@ -76,14 +76,15 @@ pub fn gelu<'g>(x: Tensor<'g>) -> Tensor<'g> {
     custom_vjp_with_residuals(
         "gelu",
         &[x],
-        0,
-        |x| vec![x[0] * phi(x[0])],
-        |s| {
-            let x = s.inputs[0];
-            // Only x is kept: Φ is formed again, and the density is its derivative.
+        1,
+        |x| {
+            let (x, phi) = (x[0], phi(x[0]));
+            // The slope is kept, one value in place of x and Φ.
             let density = (x * x * -0.5).exp() * (1.0 / (2.0 * PI).sqrt());
-            vec![Some(s.cotangents[0] * (phi(x) + x * density))]
+            let slope = phi + x * density;
+            vec![x * phi, slope]
         },
+        |s| vec![Some(s.cotangents[0] * s.outputs[1])],
     )[0]
 }
 
@@ -95,18 +96,15 @@ pub fn gelu_tanh<'g>(x: Tensor<'g>) -> Tensor<'g> {
     custom_vjp_with_residuals(
         "gelu_tanh",
         &[x],
-        0,
+        1,
         |x| {
             let x = x[0];
             let t = ((x + x * x * x * CUBE) * scale).tanh();
-            vec![x * 0.5 * (t + 1.0)]
+            let inner = (x * x * (3.0 * CUBE) + 1.0) * scale;
+            let slope = (t + 1.0) * 0.5 + x * 0.5 * (1.0 - t * t) * inner;
+            vec![x * 0.5 * (t + 1.0), slope]
         },
-        |s| {
-            let x = s.inputs[0];
-            let t = ((x + x * x * x * CUBE) * scale).tanh();
-            let slope = (x * x * (3.0 * CUBE) + 1.0) * scale;
-            vec![Some(s.cotangents[0] * ((t + 1.0) * 0.5 + x * 0.5 * (1.0 - t * t) * slope))]
-        },
+        |s| vec![Some(s.cotangents[0] * s.outputs[1])],
     )[0]
 }
 

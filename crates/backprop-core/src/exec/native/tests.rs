@@ -101,6 +101,34 @@ fn cheap_values_are_computed_by_their_readers() {
     assert_eq!(kernels.iter().filter(|k| k.contains("subtract")).count(), 1, "{kernels:?}");
 }
 
+/// A layer with an activation whose slope is read late, and the activation's Φ with it, if wanted; the names of the kernels.
+fn kernels_of_an_activation(keep_phi: bool) -> Vec<String> {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, Type::new(DType::F32, [64, 32]));
+    let w = b.input("w", Role::State, Type::new(DType::F32, [32, 32]));
+    let a = x.linear(w);
+    let phi = a.erf();
+    let slope = phi + a * a.exp();
+    let y = (a * phi).linear(w);
+    b.output("dx", Role::Data, y.linear(w) * slope);
+    if keep_phi {
+        b.output("phi", Role::Data, y.linear(w) * phi);
+    }
+    let program = Native::new(1, Isa::detect()).build(&b.with_graph(Clone::clone)).unwrap();
+    program.kernels().iter().map(|k| k.name.clone()).collect()
+}
+
+#[test]
+fn one_value_is_kept_in_place_of_two() {
+    let makes = |kernels: &[String], what: &str| kernels.iter().position(|name| name.contains(what));
+    let kernels = kernels_of_an_activation(false);
+    assert!(makes(&kernels, "exponential").is_some());
+    assert_eq!(makes(&kernels, "erf"), makes(&kernels, "exponential"), "{kernels:?}");
+    // Φ is kept anyway: nothing is won.
+    let kernels = kernels_of_an_activation(true);
+    assert_ne!(makes(&kernels, "erf"), makes(&kernels, "exponential"), "{kernels:?}");
+}
+
 #[test]
 fn what_follows_the_gradient_of_a_pool_happens_on_its_tiles() {
     let b = Builder::new();
