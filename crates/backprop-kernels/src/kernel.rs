@@ -22,6 +22,12 @@ pub trait Kernel: Send + Sync {
         0
     }
 
+    /// In how many equal parts the outermost dimension of its sums' terms is cut: the tasks of the first stage are as many for each part,
+    /// one part after the other, and read nothing of the operands but that part. Later stages only add. 1 if it is not cut.
+    fn sum_parts(&self) -> usize {
+        1
+    }
+
     /// Bytes of memory shared by all tasks and stages of one run (packed panels, split partials), 64-byte aligned.
     fn workspace(&self) -> usize {
         0

@@ -5,8 +5,9 @@ use backprop_check::{check_plan, compare::same_bits, execute, random_inputs};
 use backprop_core::exec::native::{Native, Options};
 use backprop_kernels::Isa;
 
-/// Compares a step whose kernels are linked with one of single kernels; there must be at least so many chains in it.
-fn check(name: &str, model: impl Layer + 'static, x: Type, y: Type, least: usize) {
+/// Compares a step whose kernels are linked with one of single kernels; there must be at least so many chains in it, and so many
+/// weight gradients of values that are made again, each before the data gradient.
+fn check(name: &str, model: impl Layer + 'static, x: Type, y: Type, [least, sums]: [usize; 2]) {
     let step = Step::new(model, Mse::new(), Sgd::new(0.1).momentum(0.9)).clip_norm(1.0);
     let graph = step.trace(&BatchSpec { x, y }).unwrap_or_else(|e| panic!("{name}: {e}")).train;
     let mut inputs = random_inputs(7, &graph);
@@ -28,6 +29,9 @@ fn check(name: &str, model: impl Layer + 'static, x: Type, y: Type, least: usize
         let chains = program.kernels().iter().filter(|kernel| kernel.name.contains(" > ")).count();
         println!("{name}: {chains} chains of {} kernels", program.kernels().len());
         assert!(chains >= least, "{name}: {chains} chains");
+        let (again, gradients) = ("subtract+multiply+multiply+add+compare+select > ", " > convolution > convolution");
+        let by_sample = program.kernels().iter().filter(|kernel| kernel.name.contains(again) && kernel.name.contains(gradients));
+        assert!(by_sample.clone().count() >= sums, "{name}: {} weight gradients by sample", by_sample.count());
         for ((output, expected), got) in graph.outputs.iter().zip(&expected).zip(&run(&native)) {
             // Portable kernels need not round as vectors do.
             if isa != Isa::Portable {
@@ -56,7 +60,23 @@ fn separable_convolutions() {
         .push(GlobalAvgPool::new())
         .push(Flatten::new())
         .push(Linear::new(5));
-    check("separable", model, Type::new(DType::F32, [4, 21, 19, 3]), Type::new(DType::F32, [4, 5]), 8);
+    check("separable", model, Type::new(DType::F32, [4, 21, 19, 3]), Type::new(DType::F32, [4, 5]), [8, 0]);
+}
+
+/// Weight gradients that are summed sample by sample, of values that are made again.
+#[test]
+fn sums_by_sample() {
+    let conv = |channels: usize, size: usize| normalised(Conv2d::new(channels, size).padding(size / 2));
+    let model = Sequential::new()
+        .push(conv(64, 3))
+        .push(normalised(Conv2d::new(64, 3).groups(64).padding(1)))
+        .push(conv(72, 1))
+        .push(normalised(Conv2d::new(72, 3).groups(72).padding(1)))
+        .push(conv(56, 1))
+        .push(GlobalAvgPool::new())
+        .push(Flatten::new())
+        .push(Linear::new(5));
+    check("by sample", model, Type::new(DType::F32, [4, 16, 16, 3]), Type::new(DType::F32, [4, 5]), [8, 4]);
 }
 
 /// Wide enough that sums within a sample come before those over samples.
@@ -69,12 +89,12 @@ fn wide_convolutions() {
         .push(MaxPool2d::new(2))
         .push(Flatten::new())
         .push(Linear::new(3));
-    check("wide", model, Type::new(DType::F32, [3, 34, 30, 2]), Type::new(DType::F32, [3, 3]), 4);
+    check("wide", model, Type::new(DType::F32, [3, 34, 30, 2]), Type::new(DType::F32, [3, 3]), [4, 0]);
 }
 
 #[test]
 fn attention() {
     let layer = TransformerBlock::new(4).dim_feedforward(96).dropout(0.0);
     let model = Sequential::new().push(Linear::new(48)).push(layer).push(LayerNorm::new()).push(Linear::new(7));
-    check("attention", model, Type::new(DType::F32, [5, 27, 12]), Type::new(DType::F32, [5, 27, 7]), 1);
+    check("attention", model, Type::new(DType::F32, [5, 27, 12]), Type::new(DType::F32, [5, 27, 7]), [1, 0]);
 }

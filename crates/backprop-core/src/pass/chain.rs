@@ -24,13 +24,16 @@ pub(crate) struct Limits {
     /// Likewise of a product that is no convolution: for each sample its weights come from a cache that others share, and they are
     /// more than what it makes.
     pub dense_rows: usize,
+    /// Bytes that are made between two readers of a cheap value if the later one is to [make it again](super::remake).
+    pub far: usize,
 }
 
 impl Limits {
     /// What pays.
-    pub const USUAL: Limits = Limits { fewest: 16, least: 16 << 10, most: 1 << 20, large: 1 << 20, rows: 16, dense_rows: 512 };
+    pub const USUAL: Limits =
+        Limits { fewest: 16, least: 16 << 10, most: 1 << 20, large: 1 << 20, rows: 16, dense_rows: 512, far: super::remake::FAR };
     /// Whatever can be linked is.
-    pub const NONE: Limits = Limits { fewest: 2, least: 0, most: usize::MAX, large: 0, rows: 0, dense_rows: 0 };
+    pub const NONE: Limits = Limits { fewest: 2, least: 0, most: usize::MAX, large: 0, rows: 0, dense_rows: 0, far: 0 };
 
     /// Rows of a sample that are worth this product of their own.
     fn rows_of(&self, graph: &Lowered, product: usize) -> usize {
@@ -52,6 +55,11 @@ pub(crate) type Steps = HashMap<Val, isize>;
 pub(crate) struct Chain {
     /// In the order in which they run, with how far their parts are apart.
     pub groups: Vec<(usize, Steps)>,
+}
+
+/// Whether a group sums over the parts: its results are there when all parts are done, and no part has a share in them.
+fn is_sum(graph: &Lowered, group: &Group, steps: &Steps) -> bool {
+    matches!(group.nodes[..], [n] if steps.get(&graph.nodes[n].outputs[0]) == Some(&0))
 }
 
 /// Links groups to chains of `parts` parts; groups that stay alone are in none.
@@ -99,7 +107,10 @@ impl<'a> Linking<'a> {
             group.nodes.iter().for_each(|&n| group_of[n] = g);
         }
         let tall = |group: &Group| !matches!(group.kind, Kind::Tiled(n) if rows(graph, n) / parts < limits.rows_of(graph, n));
-        let steps = groups.iter().map(|group| steps(graph, group, parts).filter(|_| tall(group))).collect();
+        let steps: Vec<Option<Steps>> = groups
+            .iter()
+            .map(|group| steps(graph, group, parts).filter(|steps| is_sum(graph, group, steps) || tall(group)))
+            .collect();
         let cluster_of = vec![usize::MAX; groups.len()];
         Linking { graph, groups, outside, parts, limits, group_of, steps, cluster_of, clusters: Vec::new() }
     }
@@ -136,7 +147,7 @@ impl<'a> Linking<'a> {
 
     /// Puts a group into the cluster it reads most of, or into one of its own.
     fn add(&mut self, group: usize) {
-        let before: BTreeSet<usize> = self.reads(group).map(|(maker, _)| self.cluster_of[maker]).collect();
+        let before = self.before(group);
         let made = self.made(group);
         let home = self
             .homes(group)
@@ -149,11 +160,47 @@ impl<'a> Linking<'a> {
             },
             |(_, home)| home,
         );
+        if self.steps[group].as_ref().is_some_and(|steps| is_sum(self.graph, &self.groups[group], steps)) {
+            self.unite(group, home);
+        }
+        let before = self.before(group);
         let cluster = &mut self.clusters[home];
         cluster.groups.push(group);
         cluster.bytes += made;
         cluster.before.extend(before.into_iter().filter(|&b| b != home));
         self.cluster_of[group] = home;
+    }
+
+    /// Clusters that a group reads of.
+    fn before(&self, group: usize) -> BTreeSet<usize> {
+        self.reads(group).map(|(maker, _)| self.cluster_of[maker]).collect()
+    }
+
+    /// Joins to the cluster of a sum those of its other operands: there is no more of them than a part at a time.
+    fn unite(&mut self, group: usize, home: usize) {
+        for (_, other) in self.homes(group) {
+            let apart = |a: &Cluster, b: usize| !a.before.contains(&b);
+            let (one, two) = (&self.clusters[home], &self.clusters[other]);
+            if other == home
+                || one.bytes + two.bytes > self.limits.most
+                || !(apart(one, other) && self.follows(&two.before, home))
+                || !(apart(two, home) && self.follows(&one.before, other))
+            {
+                continue;
+            }
+            let mut joined = std::mem::take(&mut self.clusters[other]);
+            joined.groups.iter().for_each(|&g| self.cluster_of[g] = home);
+            let cluster = &mut self.clusters[home];
+            joined.groups.append(&mut cluster.groups);
+            cluster.groups = joined.groups;
+            cluster.bytes += joined.bytes;
+            cluster.before.extend(joined.before);
+            for cluster in &mut self.clusters {
+                if cluster.before.remove(&other) {
+                    cluster.before.insert(home);
+                }
+            }
+        }
     }
 
     /// Bytes a group makes of a sample.
@@ -170,7 +217,7 @@ impl<'a> Linking<'a> {
         for (maker, access) in self.reads(group) {
             let home = self.cluster_of[maker];
             let size = self.graph.values[access.value].ty.bytes();
-            if self.steps[maker].is_none() || !is_local(self.graph, access, steps[&access.value], self.parts) {
+            if self.makes_no_parts(maker) || !is_local(self.graph, access, steps[&access.value], self.parts) {
                 // Another part might still be missing.
                 bytes.insert(home, usize::MAX);
             } else if size >= self.limits.large
@@ -186,6 +233,11 @@ impl<'a> Linking<'a> {
             bytes.into_iter().filter(|&(_, sum)| sum < usize::MAX).map(|(c, s)| (s, c)).collect();
         homes.sort_unstable_by_key(|&(sum, cluster)| (std::cmp::Reverse(sum), cluster));
         homes
+    }
+
+    /// Whether what a group makes has no part for each part.
+    fn makes_no_parts(&self, group: usize) -> bool {
+        self.steps[group].as_ref().is_none_or(|steps| is_sum(self.graph, &self.groups[group], steps))
     }
 
     /// Whether all that must run before a group, but the cluster `home` itself, can run before that.
@@ -214,6 +266,9 @@ fn rows(graph: &Lowered, product: usize) -> usize {
 
 /// How far the parts of a group are apart in each value it reads or writes, if it can be computed part by part.
 fn steps(graph: &Lowered, group: &Group, parts: usize) -> Option<Steps> {
+    if let Some(steps) = steps_of_sum(graph, group, parts) {
+        return Some(steps);
+    }
     let mut steps = Steps::new();
     for &n in &group.nodes {
         let node = &graph.nodes[n];
@@ -231,6 +286,15 @@ fn steps(graph: &Lowered, group: &Group, parts: usize) -> Option<Steps> {
     }
     let cut = matches!(group.kind, Kind::Tiled(_)) || group.dims.first().is_none_or(|extent| extent % parts == 0);
     cut.then_some(steps)
+}
+
+/// The same of a product that sums over the parts.
+fn steps_of_sum(graph: &Lowered, group: &Group, parts: usize) -> Option<Steps> {
+    let (&[node], Kind::Tiled(_)) = (&group.nodes[..], group.kind) else { return None };
+    let NodeOp::Product(product) = &graph.nodes[node].op else { return None };
+    let (inputs, steps) = (&graph.nodes[node].inputs, product.sum_parts(parts)?);
+    let [lhs, rhs] = [inputs[0].value, inputs[1].value];
+    (lhs != rhs).then(|| Steps::from([(lhs, steps[0]), (rhs, steps[1]), (graph.nodes[node].outputs[0], 0)]))
 }
 
 /// How far the parts of a node are apart in its operands.
@@ -278,6 +342,10 @@ pub(crate) fn part(graph: &Lowered, groups: &[Group], chains: &[Chain], parts: u
     let mut cut: BTreeSet<Val> = BTreeSet::new();
     for (group, steps) in chains.iter().flat_map(|chain| &chain.groups) {
         let group = &mut groups[*group];
+        if is_sum(whole, group, steps) {
+            group.nodes.iter().for_each(|&n| graph.nodes[n].flops /= parts as u64);
+            continue;
+        }
         for &n in &group.nodes {
             cut_node(whole, &mut graph.nodes[n], parts);
             let reads = whole.nodes[n].inputs.iter().filter(|access| is_local(whole, access, steps[&access.value], parts));

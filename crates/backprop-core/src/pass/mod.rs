@@ -9,6 +9,7 @@ mod inline;
 mod merge_scans;
 pub mod plan;
 pub(crate) mod recompute;
+pub(crate) mod remake;
 mod rewrite;
 pub(crate) mod schedule;
 mod simplify;

@@ -57,30 +57,42 @@ fn is_cheap(graph: &Lowered, node: usize) -> bool {
     if op == Elementwise::SparseRows {
         return unseen(n.outputs[0]);
     }
-    let arithmetic = matches!(
+    let value = n.outputs[0];
+    let elements = graph.values[value].ty.elements();
+    let large = || n.inputs.iter().filter(|a| !is_small(graph, a.value, elements));
+    let mut tensors: Vec<Val> = large().map(|a| a.value).collect();
+    tensors.dedup();
+    is_arithmetic(op)
+        && elements > SMALL
+        && tensors.len() == 1
+        && is_kept(graph, tensors[0])
+        && graph.values[tensors[0]].ty.elements() <= elements
+        && large().all(|a| graph.is_identity(a))
+        && unseen(value)
+}
+
+/// Whether an operation takes next to no time.
+pub(crate) fn is_arithmetic(op: Elementwise) -> bool {
+    matches!(
         op,
         Elementwise::Unary(Unary::Neg | Unary::Abs)
             | Elementwise::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Max | Binary::Min)
-    );
-    let value = n.outputs[0];
-    let elements = graph.values[value].ty.elements();
-    let size = |v: Val| graph.values[v].ty.elements();
-    let large = || n.inputs.iter().filter(|a| size(a.value) * SMALL > elements);
-    let kept = |v: Val| match graph.values[v].def {
+    )
+}
+
+/// Whether a value costs nothing to read beside so many elements.
+pub(crate) fn is_small(graph: &Lowered, value: Val, elements: usize) -> bool {
+    graph.values[value].ty.elements() * SMALL <= elements
+}
+
+/// Whether a value is in memory as long as anybody reads it.
+pub(crate) fn is_kept(graph: &Lowered, value: Val) -> bool {
+    match graph.values[value].def {
         Def::Node(_) => true,
         // State is replaced as soon as nobody reads it any more.
         Def::Input(i) => !graph.replaces.values().any(|&r| r == i),
         _ => false,
-    };
-    let mut tensors: Vec<Val> = large().map(|a| a.value).collect();
-    tensors.dedup();
-    arithmetic
-        && elements > SMALL
-        && tensors.len() == 1
-        && kept(tensors[0])
-        && size(tensors[0]) <= elements
-        && large().all(|a| graph.is_identity(a))
-        && unseen(value)
+    }
 }
 
 /// Whether a reader's group can make the node's result for itself.

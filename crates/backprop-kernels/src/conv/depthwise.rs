@@ -75,8 +75,8 @@ impl Depthwise {
     /// Plans a convolution whose groups have one feature and one channel each, with adjacent inputs; `None` where there
     /// are too many taps.
     pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Option<Depthwise> {
-        let (spec, groups) = (&phase.spec, phase.groups);
-        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms(), runs: phase.runs, whole: false };
+        let groups = phase.groups;
+        let x = Extents { batch: 1, n: groups.count, ..phase.extents() };
         if x.splits() > 1 {
             return None;
         }

@@ -40,7 +40,7 @@ impl DepthwiseGradient {
     /// Plans it for groups of one batch, one channel and one feature whose operands are adjacent.
     pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> DepthwiseGradient {
         let (spec, groups) = (&phase.spec, phase.groups);
-        let x = Extents { batch: 1, m: spec.positions(), n: groups.count, k: spec.terms(), runs: phase.runs, whole: false };
+        let x = Extents { batch: 1, n: groups.count, ..phase.extents() };
         let dims = Dim::all(spec);
         let mut outer = dims.clone();
         let cols = outer.pop().unwrap_or(Dim::UNIT);
@@ -195,6 +195,10 @@ impl Phased for DepthwiseGradient {
             1 => self.x.splits() * self.blocks(),
             _ => self.finish.combine_tasks(),
         }
+    }
+
+    fn sum_parts(&self) -> usize {
+        self.x.splits.unwrap_or(1)
     }
 
     fn workspace(&self) -> usize {

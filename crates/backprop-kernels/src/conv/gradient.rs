@@ -88,14 +88,7 @@ impl Gradient {
     ) -> Gradient {
         let (spec, groups, tiles) = (&phase.spec, phase.groups, Tiles::of(isa));
         let mut dims = Dim::all(spec);
-        let x = Extents {
-            batch: groups.count,
-            m: spec.positions(),
-            n: groups.features,
-            k: spec.terms(),
-            runs: phase.runs,
-            whole: false,
-        };
+        let x = phase.extents();
         let mut rows = spec.batch;
         if let (true, Some(inner)) = (merged, dims.last_mut()) {
             rows *= std::mem::replace(&mut inner.taps, 1);
@@ -108,6 +101,14 @@ impl Gradient {
         let direct = x.n.is_multiple_of(tiles.lanes) && (uses < MANY_USES || x.n <= tiles.cols() || x.n >= FAR_COLS);
         let unit = band * taps * cols * x.k.div_ceil(x.splits());
         let units_per_task = if x.multiply_adds() <= SMALL { usize::MAX } else { (TASK / 4 / unit.max(1)).max(1) };
+        // A task does not go beyond a sample's part of the sums.
+        let units = rows.div_ceil(band) * x.n.div_ceil(cols);
+        let units_per_task = match x.splits {
+            Some(_) if units_per_task != usize::MAX => {
+                (1..=units_per_task.min(units)).rfind(|n| units.is_multiple_of(*n)).unwrap_or(1)
+            }
+            _ => units_per_task,
+        };
         Gradient {
             x,
             dims,
@@ -239,7 +240,8 @@ impl Gradient {
             self.starts(unit, chunk + 1)
         } else if number + 1 < self.units() {
             let next = self.unit(number + 1);
-            self.starts(&next, next.chunks.start)
+            // Another sample may be elsewhere.
+            if self.x.splits.is_some() && next.split != unit.split { now } else { self.starts(&next, next.chunks.start) }
         } else {
             now
         };
@@ -374,6 +376,11 @@ impl Phased for Gradient {
             1 => self.units().div_ceil(self.units_per_task),
             _ => self.finish.combine_tasks(),
         }
+    }
+
+    fn sum_parts(&self) -> usize {
+        let plain = self.pad.is_none() && self.x.batch == 1;
+        self.x.splits.filter(|_| plain).unwrap_or(1)
     }
 
     fn workspace(&self) -> usize {

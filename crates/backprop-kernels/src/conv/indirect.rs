@@ -62,15 +62,8 @@ impl Indirect {
         epilogue: Option<Arc<dyn Epilogue>>,
         isa: Isa,
     ) -> Indirect {
-        let (groups, tiles) = (phase.groups, Tiles::of(isa));
-        let x = Extents {
-            batch: groups.count,
-            m: phase.spec.positions(),
-            n: groups.features,
-            k: phase.spec.terms(),
-            runs: phase.runs,
-            whole: false,
-        };
+        let tiles = Tiles::of(isa);
+        let x = phase.extents();
         let across = across(phase, &patches);
         let (rows, cols) = block(x, across, tiles);
         let unit = rows * cols * x.k.div_ceil(x.splits());

@@ -162,13 +162,13 @@ fn plan(phase: &Phase, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Box<dyn
     let weights_mode = if spec.terms() > 2 * (positions * phase.runs).max(8 * features) { Mode::Private } else { Mode::Shared };
     let weights = Side { source: weights(phase, groups, isa), operand: 1, mode: weights_mode };
     let patches = Side { source: source(spec, groups, &rows, isa), operand: 0, mode: Mode::Private };
-    let x = |m: usize, n: usize| Extents { batch: groups.count, m, n, k: spec.terms(), runs: phase.runs, whole: false };
+    let x = phase.extents();
     let micro = Micro::of(isa);
     Box::new(if swap {
         let out = Output { row: out.col, col: out.row, ..out };
-        Driver::new(x(features, positions), micro, weights, patches, out, epilogue)
+        Driver::new(Extents { m: x.n, n: x.m, ..x }, micro, weights, patches, out, epilogue)
     } else {
-        Driver::new(x(positions, features), micro, patches, weights, out, epilogue)
+        Driver::new(x, micro, patches, weights, out, epilogue)
     })
 }
 
@@ -315,6 +315,10 @@ impl Kernel for Conv {
 
     fn shared_stages(&self) -> usize {
         self.kernel.shared_stages()
+    }
+
+    fn sum_parts(&self) -> usize {
+        self.kernel.sum_parts()
     }
 
     fn workspace(&self) -> usize {

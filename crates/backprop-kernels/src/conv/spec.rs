@@ -1,5 +1,10 @@
 //! What a convolution is: extents, strides, and the phases of a dilated input.
 
+use std::ops::Range;
+
+use crate::gemm::KC;
+use crate::gemm::plan::{Extents, SMALL};
+
 /// One spatial dimension of a convolution; strides in elements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConvDim {
@@ -155,19 +160,23 @@ pub(super) struct Phase {
     pub batch_rows: usize,
     /// How often it runs with the same rhs and other lhs.
     pub runs: usize,
+    /// Samples, where it is a weight gradient that may sum over one after the other.
+    pub samples: Option<usize>,
 }
 
 impl Phase {
     /// All outputs at once.
     pub fn whole(spec: &ConvSpec) -> Phase {
         let groups = spec.groups();
+        let samples = (spec.has_large_window() && spec.spatial.iter().all(|d| d.lhs_dilation == 1)).then_some(spec.channels);
         let spec = if spec.has_large_window() { &spec.with_channels_outside() } else { spec };
         let mut row_strides = vec![1; spec.spatial.len()];
         for d in (1..spec.spatial.len()).rev() {
             row_strides[d - 1] = row_strides[d] * spec.spatial[d].output as isize;
         }
         let batch_rows = spec.spatial.iter().map(|d| d.output).product();
-        let mut whole = Phase { spec: spec.clone(), groups, rhs: 0, out: 0, first_row: 0, row_strides, batch_rows, runs: 1 };
+        let mut whole =
+            Phase { spec: spec.clone(), groups, rhs: 0, out: 0, first_row: 0, row_strides, batch_rows, runs: 1, samples };
         for dim in whole.spec.spatial.iter_mut().filter(|d| d.reverse) {
             whole.rhs += dim.window.saturating_sub(1) as isize * dim.rhs;
             dim.rhs = -dim.rhs;
@@ -175,6 +184,26 @@ impl Phase {
         }
         whole
     }
+}
+
+/// Samples, and elements of the parts of all sums that these may be.
+const SAMPLES: Range<usize> = 2..65;
+const PARTIALS: usize = 1 << 19;
+
+impl Phase {
+    /// Those of the product that it is: rows are output positions, columns the features of a group.
+    pub fn extents(&self) -> Extents {
+        let (count, n) = (self.groups.count, self.groups.features);
+        let x = Extents { batch: count, m: self.spec.positions(), n, k: self.spec.terms(), runs: self.runs, splits: None };
+        Extents { splits: self.samples.filter(|&samples| are_parts(samples, x)), ..x }
+    }
+}
+
+/// Whether sums are formed sample by sample: where a sample is whole chunks of terms, and its parts of the sums are small beside its
+/// operands. It decides the order of sums, so it looks at extents only.
+fn are_parts(samples: usize, x: Extents) -> bool {
+    let whole = SAMPLES.contains(&samples) && x.k > 0 && (x.k / samples).is_multiple_of(KC);
+    whole && x.multiply_adds() > SMALL && samples * x.outputs() <= PARTIALS && samples >= x.splits()
 }
 
 /// Splits a convolution of a dilated input into one for each set of outputs that meet the same window elements, so that no

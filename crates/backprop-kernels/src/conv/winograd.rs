@@ -88,7 +88,7 @@ impl Winograd {
     pub fn new(phase: &Phase, out: Output, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa) -> Winograd {
         let (spec, tiles) = (&phase.spec, Tiles::of(isa));
         let [a, b] = [0, 1].map(|d| spec.spatial.get(d).copied().unwrap_or(ConvDim::UNIT));
-        let x = Extents { batch: 1, m: spec.positions(), n: spec.features, k: spec.channels, runs: phase.runs, whole: false };
+        let x = Extents { batch: 1, m: spec.positions(), n: spec.features, k: spec.channels, runs: phase.runs, splits: None };
         let patches = [a, b].map(|d| d.output.div_ceil(2));
         let most = (PLANE / x.k).clamp(UNIT / 2, UNIT);
         let cols = patches[1].div_ceil(patches[1].div_ceil(most));

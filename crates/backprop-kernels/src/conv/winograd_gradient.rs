@@ -91,7 +91,7 @@ impl WinogradGradient {
         let lines = (most / cols).clamp(1, all_lines);
         let chunks = all_lines.div_ceil(lines) * patches[1].div_ceil(cols);
         let held = PLANES * spec.batch * spec.features;
-        let x = Extents { batch: 1, m: spec.positions(), n: spec.features, k: 1, runs: phase.runs, whole: false };
+        let x = Extents { batch: 1, m: spec.positions(), n: spec.features, k: 1, runs: phase.runs, splits: None };
         let input = |d: &ConvDim| InputDim { extent: d.input, stride: d.lhs, dilation: 1, origin: -d.pad_low };
         let gradient = |d: &ConvDim| InputDim { extent: d.window, stride: d.rhs, dilation: 1, origin: 0 };
         WinogradGradient {

@@ -163,7 +163,7 @@ impl Gemm {
         let stores = if plain { [spec.store(), turned.store()] } else { [0, STORE] };
         let swapped = turned.cost(micro, stores[1]) < spec.cost(micro, stores[0]);
         let spec = if swapped { turned } else { spec };
-        let x = Extents { batch: spec.batches(), m: spec.m, n: spec.n, k: spec.k, runs, whole: false };
+        let x = Extents { batch: spec.batches(), m: spec.m, n: spec.n, k: spec.k, runs, splits: None };
         let strided = |pick: fn(&BatchDim) -> isize| Strided::new(spec.batch.iter().map(|d| (d.extent, pick(d))));
         let side = |batch: Strided, row: isize, term: isize, operand: usize, mode: Mode| Side {
             source: Box::new(Matrix { offset: 0, batch, row, runs: Runs::One(term), isa }),

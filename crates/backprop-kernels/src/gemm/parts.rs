@@ -13,6 +13,11 @@ pub(crate) trait Phased: Send + Sync {
         false
     }
 
+    /// As [`Kernel::sum_parts`], of phase 1.
+    fn sum_parts(&self) -> usize {
+        1
+    }
+
     /// As [`Kernel::workspace`].
     fn workspace(&self) -> usize;
 
@@ -87,6 +92,13 @@ impl Kernel for Parts {
     fn shared_stages(&self) -> usize {
         let shares = |p: &Part| p.driver.workspace() == 0 || p.driver.shares();
         usize::from(self.phases == [0, 1] && self.parts.iter().all(shares))
+    }
+
+    fn sum_parts(&self) -> usize {
+        match &self.parts[..] {
+            [part] if self.phases == [1, 2] => part.driver.sum_parts(),
+            _ => 1,
+        }
     }
 
     fn workspace(&self) -> usize {

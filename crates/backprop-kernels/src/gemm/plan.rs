@@ -29,8 +29,8 @@ pub(crate) struct Extents {
     pub k: usize,
     /// How often it runs with the same right operand and other left ones.
     pub runs: usize,
-    /// Sums are never formed in parts.
-    pub whole: bool,
+    /// In how many parts sums are formed, where that is given.
+    pub splits: Option<usize>,
 }
 
 impl Extents {
@@ -51,8 +51,8 @@ impl Extents {
     ///
     /// The bits of the result depend on it, so it looks neither at the instruction set nor at how the outputs are arranged.
     pub fn splits(self) -> usize {
-        if self.whole {
-            return 1;
+        if let Some(splits) = self.splits {
+            return splits;
         }
         let blocks = self.outputs().div_ceil(BLOCK).max(1);
         let wanted = (self.multiply_adds() / TASK).clamp(1, MAX_SPLITS);

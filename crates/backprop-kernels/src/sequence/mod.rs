@@ -125,7 +125,7 @@ impl SequenceSpec {
 
     /// Extents of a round's product `[batch, terms]` × `[terms, cols]`.
     fn extents(&self, cols: usize, terms: usize) -> Extents {
-        Extents { batch: 1, m: self.batch, n: cols, k: terms, runs: self.length, whole: true }
+        Extents { batch: 1, m: self.batch, n: cols, k: terms, runs: self.length, splits: Some(1) }
     }
 
     /// Plans a round's product in such blocks; rows of its left operand are so far apart.

@@ -3,7 +3,7 @@
 use backprop_kernels::conv::{ConvDim, ConvSpec};
 
 /// A channel-last layer: batch, height = width, channels, features, window, stride, padding, groups.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Layer {
     pub batch: usize,
     pub size: usize,

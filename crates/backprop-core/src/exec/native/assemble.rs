@@ -10,7 +10,7 @@ use crate::{
     graph::Role,
     host::Literal,
     op::Scan,
-    pass::{chain, fuse, plan, recompute, schedule},
+    pass::{chain, fuse, plan, recompute, remake, schedule},
 };
 use backprop_kernels::{Isa, movement::StridedCopy, pool::Phase as Tasks};
 use std::{
@@ -61,8 +61,8 @@ struct Assembly<'a> {
 /// Compiles a graph whose composites are inlined.
 pub(crate) fn assemble(graph: &Graph, settings: Settings) -> Result<Code, Error> {
     let mut lowered = super::ir::lower(graph)?;
-    let groups = groups(&mut lowered, settings.fuse);
-    let outside = outside(&lowered, &groups);
+    let groups = groups(&mut lowered, settings);
+    let outside = read_outside(&lowered, &groups, &alone(&groups));
     let units = units(&lowered, &groups, &outside, settings)?;
     let places = vec![Place::Nowhere; lowered.values.len()];
     let mut assembly = Assembly {
@@ -84,12 +84,16 @@ pub(crate) fn assemble(graph: &Graph, settings: Settings) -> Result<Code, Error>
 }
 
 /// What becomes one kernel each.
-fn groups(lowered: &mut Lowered, fuse: bool) -> Vec<fuse::Group> {
-    let mut groups = fuse::fuse(lowered, fuse);
+fn groups(lowered: &mut Lowered, settings: Settings) -> Vec<fuse::Group> {
+    let mut groups = fuse::fuse(lowered, settings.fuse);
     for _ in 0..recompute::ROUNDS {
-        if !fuse || !recompute::recompute(lowered, &groups) {
+        if !settings.fuse || !recompute::recompute(lowered, &groups) {
             break;
         }
+        groups = fuse::fuse(lowered, true);
+    }
+    let outside = read_outside(lowered, &groups, &alone(&groups));
+    if settings.fuse && remake::remake(lowered, &groups, &outside, settings.limits.far, settings.parts) {
         groups = fuse::fuse(lowered, true);
     }
     groups
@@ -100,11 +104,14 @@ fn units(lowered: &Lowered, groups: &[fuse::Group], outside: &[bool], settings: 
     let plan = unit::Plan { outside, isa: settings.isa, runs: 1 };
     let chains = chain::chains(lowered, groups, outside, settings.parts, settings.limits);
     let (part, parts_of_groups) = chain::part(lowered, groups, &chains, settings.parts);
+    let chain_of = |g: usize| chains.iter().position(|chain| chain.groups.iter().any(|&(member, _)| member == g));
+    let chain_of: Vec<usize> = (0..groups.len()).map(|g| chain_of(g).unwrap_or(chains.len() + g)).collect();
+    let shared = read_outside(lowered, groups, &chain_of);
     let mut units = Vec::with_capacity(groups.len());
     let mut linked = vec![false; groups.len()];
     for chain in &chains {
         chain.groups.iter().for_each(|&(g, _)| linked[g] = true);
-        units.push(unit::linked(&part, &parts_of_groups, chain, unit::Plan { runs: settings.parts, ..plan })?);
+        units.push(unit::linked(&part, &parts_of_groups, chain, &shared, unit::Plan { runs: settings.parts, ..plan })?);
     }
     for group in (0..groups.len()).filter(|&g| !linked[g]) {
         units.extend(unit::build(lowered, &groups[group], plan)?);
@@ -112,11 +119,16 @@ fn units(lowered: &Lowered, groups: &[fuse::Group], outside: &[bool], settings: 
     Ok(units)
 }
 
-/// Values that are needed outside the group that makes them.
-fn outside(lowered: &Lowered, groups: &[fuse::Group]) -> Vec<bool> {
+/// A unit for each group.
+fn alone(groups: &[fuse::Group]) -> Vec<usize> {
+    (0..groups.len()).collect()
+}
+
+/// Values that are needed outside the unit that makes them, given each group's unit.
+fn read_outside(lowered: &Lowered, groups: &[fuse::Group], unit_of: &[usize]) -> Vec<bool> {
     let mut group_of = vec![usize::MAX; lowered.nodes.len()];
-    for (g, group) in groups.iter().enumerate() {
-        group.nodes.iter().for_each(|&n| group_of[n] = g);
+    for (group, &unit) in groups.iter().zip(unit_of) {
+        group.nodes.iter().for_each(|&n| group_of[n] = unit);
     }
     let mut outside = vec![false; lowered.values.len()];
     lowered.outputs.iter().for_each(|o| outside[o.value] = true);

@@ -81,6 +81,14 @@ impl Product {
         Some((Product { form, tile: Some(tile), ..self.clone() }, steps))
     }
 
+    /// How many elements the parts of its two operands are apart if it sums over so many, each of which adds to all of its output.
+    pub fn sum_parts(&self, parts: usize) -> Option<[isize; 2]> {
+        let Form::Convolution(spec) = &self.form else { return None };
+        let plain = self.dtype == DType::F32 && self.sum == DType::F32 && spec.channels == parts;
+        let kernel = Conv::new(spec, None, Isa::Portable).filter(|_| plain)?;
+        (parts > 1 && kernel.sum_parts() == parts).then_some([spec.lhs_channel, spec.rhs_channel])
+    }
+
     pub fn name(&self) -> &'static str {
         match self.form {
             Form::Dot(_) => "dot_general",

@@ -14,8 +14,12 @@ use crate::{
         fuse::{Group, Kind},
     },
 };
-use backprop_kernels::{ArgReduction, Fused, Isa, Kernel, TileEpilogue, chain::Member, gemm::Epilogue};
-use std::sync::Arc;
+use backprop_kernels::{
+    ArgReduction, Fused, Isa, Kernel, TileEpilogue,
+    chain::{Member, Place},
+    gemm::Epilogue,
+};
+use std::{collections::HashMap, sync::Arc};
 
 /// An address a kernel is handed: that of an element of a value.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -211,8 +215,9 @@ fn single(graph: &Lowered, node: usize, isa: Isa) -> Result<Unit, Error> {
     }
 }
 
-/// The kernel of a chain: its groups' kernels, part by part. `graph` and `groups` are [those of one part](chain::part).
-pub(crate) fn linked(graph: &Lowered, groups: &[Group], chain: &Chain, plan: Plan<'_>) -> Result<Unit, Error> {
+/// The kernel of a chain: its groups' kernels, part by part. `graph` and `groups` are [those of one part](chain::part); values that are
+/// not `shared` are read by nobody else.
+pub(crate) fn linked(graph: &Lowered, groups: &[Group], chain: &Chain, shared: &[bool], plan: Plan<'_>) -> Result<Unit, Error> {
     let mut units = Vec::new();
     for (group, steps) in &chain.groups {
         units.extend(build(graph, &groups[*group], plan)?.map(|unit| (unit, steps)));
@@ -226,22 +231,39 @@ pub(crate) fn linked(graph: &Lowered, groups: &[Group], chain: &Chain, plan: Pla
     let (name, path) = (names.join(" > "), units.first().map_or_else(|| Arc::from(""), |(unit, _)| unit.path.clone()));
     let flops = units.iter().map(|(unit, _)| unit.flops * plan.runs as u64).sum();
     let rank = units.iter().map(|(unit, _)| unit.rank).max().unwrap_or(0);
+    let (kept, size) = kept(graph, made.iter().copied().filter(|&v| !shared[v]));
     let mut operands: Vec<Operand> = Vec::new();
     let mut members = Vec::new();
     for (unit, steps) in units {
+        let sums = unit.writes.iter().all(|v| steps[v] == 0);
         let mut number = |operand: Operand| {
             let step = steps[&operand.value] * graph.values[operand.value].ty.dtype.size() as isize;
+            if let Some(offset) = kept.get(&operand.value) {
+                return Place::Part(offset + operand.offset, if sums { step } else { 0 });
+            }
             let known = operands.iter().position(|&o| o == operand);
             let at = known.unwrap_or(operands.len());
             operands.extend(known.is_none().then_some(operand));
-            (at, step)
+            Place::Operand(at, if sums { 0 } else { step })
         };
         let numbered = unit.operands.iter().map(|&o| number(o)).collect();
         let Work::Kernel(kernel) = unit.work else { return Err(Error::Invalid("a loop in a chain".into())) };
-        members.push(Member { kernel, operands: numbered });
+        members.push(Member { kernel, operands: numbered, sums });
     }
-    let kernel = backprop_kernels::chain::Chain::new(members, plan.runs);
-    Ok(Unit { name, path, work: Work::Kernel(Box::new(kernel)), operands, reads, writes: made, in_step, flops, rank })
+    let kernel = backprop_kernels::chain::Chain::new(members, plan.runs, size);
+    let (writes, in_step) = made.into_iter().zip(in_step).filter(|(v, _)| shared[*v]).unzip();
+    Ok(Unit { name, path, work: Work::Kernel(Box::new(kernel)), operands, reads, writes, in_step, flops, rank })
+}
+
+/// Where values lie in what a thread keeps of a part, in bytes, and how much that is.
+fn kept(graph: &Lowered, values: impl Iterator<Item = Val>) -> (HashMap<Val, isize>, usize) {
+    let mut size = 0;
+    let mut place = |v: Val| {
+        let at = size;
+        size += graph.values[v].ty.bytes().next_multiple_of(64);
+        (v, at as isize)
+    };
+    (values.map(&mut place).collect(), size)
 }
 
 /// For each value that a chain's members write, those whose memory it may take over: nobody outside its part reads them, and no later

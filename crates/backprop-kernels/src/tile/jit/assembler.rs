@@ -126,6 +126,12 @@ impl Assembler {
         self.operand(target, last);
     }
 
+    /// `prefetcht0 [base + 4·rax + displacement]`.
+    pub(super) fn prefetch(&mut self, base: Gpr, displacement: i32) {
+        self.bytes.extend([0x40 | base >> 3, 0x0f, 0x18, 0x8c, 2 << 6 | RAX << 3 | base & 7]);
+        self.bytes.extend(displacement.to_le_bytes());
+    }
+
     /// A load of a whole vector from `[base + displacement]` in AVX2.
     pub(super) fn vector_at(&mut self, op: Op, target: u8, base: Gpr, displacement: i32) {
         let place = Place::Scalar { base, displacement };
