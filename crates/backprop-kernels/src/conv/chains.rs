@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::slide::{INPUTS, ROW, Slide, SlideFn, slides, table_of_slides};
 use crate::Isa;
 use crate::ahead::{prefetch, prefetch_for_writing};
 
@@ -91,6 +92,8 @@ pub(super) struct Chains {
     pub vector: usize,
     /// `[3 · (rows − 1) + columns − 1]` of taps, for whole vectors (0), and for any number of groups (1).
     pub collect: [&'static [CollectFn; 9]; 2],
+    /// `[taps from one position to the next − 1][positions − 1]`, for whole vectors (0), and for any number of groups (1).
+    pub slide: [[&'static [SlideFn]; 2]; 2],
 }
 
 /// Rows and columns of taps whose sums are formed at once.
@@ -317,8 +320,13 @@ macro_rules! table_of_taps {
     };
 }
 
-static PORTABLE: Chains =
-    Chains { pair: 8, spread: table!(spread_portable; 1 2), vector: 4, collect: table_of_taps!(collect_portable; true false) };
+static PORTABLE: Chains = Chains {
+    pair: 8,
+    spread: table!(spread_portable; 1 2),
+    vector: 4,
+    collect: table_of_taps!(collect_portable; true false),
+    slide: table_of_slides!(slide_portable; 1 2),
+};
 
 macro_rules! load4 {
     ($from:expr) => {
@@ -362,12 +370,13 @@ macro_rules! some_store4 {
 }
 
 chains!(spread_portable collect_portable 4 [0f32; 4], load4 some_load4 madd4 add4 store4 some_store4);
+slides!(slide_portable 4 [0f32; 4], load4 some_load4 madd4 store4 some_store4);
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Chains, Collect, Spread};
+    use super::{Chains, Collect, INPUTS, ROW, Slide, Spread, slides, table_of_slides};
     use crate::ahead::{prefetch, prefetch_for_writing};
 
     /// 12 accumulators and two vectors of weights.
@@ -376,12 +385,14 @@ mod x86 {
         spread: table!(spread_avx512; 1 2 3 4 5 6),
         vector: 16,
         collect: table_of_taps!(collect_avx512; true false),
+        slide: table_of_slides!(slide_avx512; 1 2 3 4 5 6 7 8),
     };
     pub(super) static AVX2: Chains = Chains {
         pair: 16,
         spread: table!(spread_avx2; 1 2 3 4 5 6),
         vector: 8,
         collect: table_of_taps!(collect_avx2; true false),
+        slide: table_of_slides!(slide_avx2; 1 2 3 4),
     };
 
     fn mask16(count: usize) -> __mmask16 {
@@ -459,9 +470,17 @@ mod x86 {
         spread_avx512 collect_avx512 16 _mm512_setzero_ps(),
         load16 some_load16 madd16 add16 store16 some_store16
     );
+    slides!(
+        #[target_feature(enable = "avx512f")]
+        slide_avx512 16 _mm512_setzero_ps(), load16 some_load16 madd16 store16 some_store16
+    );
     chains!(
         #[target_feature(enable = "avx2,fma")]
         spread_avx2 collect_avx2 8 _mm256_setzero_ps(),
         load8 some_load8 madd8 add8 store8 some_store8
+    );
+    slides!(
+        #[target_feature(enable = "avx2,fma")]
+        slide_avx2 8 _mm256_setzero_ps(), load8 some_load8 madd8 store8 some_store8
     );
 }

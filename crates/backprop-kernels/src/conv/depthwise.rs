@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::chains::{Chains, Spread, Tap};
 use super::reach::{Axis, Reach};
+use super::slide::{ROW, Slide};
 use super::spec::Phase;
 use crate::Isa;
 use crate::gemm::driver::Memory;
@@ -32,6 +33,8 @@ pub(super) struct Depthwise {
     group: isize,
     taps: Vec<isize>,
     lines_per_task: usize,
+    /// Taps from one position to the next, where rows of three taps [slide](super::slide) along the line.
+    slides: Option<usize>,
 }
 
 /// The axes of the input: batches, then space.
@@ -71,6 +74,18 @@ fn packed(axes: &mut [Axis], columns: usize) {
     }
 }
 
+/// Taps from one position to the next, if there are rows of three that miss the input at no more than the first and the last position.
+fn distance(inner: &Axis) -> Option<usize> {
+    let all = inner.positions;
+    if inner.taps != ROW || inner.dilation != 1 || inner.position_step % inner.tap_step != 0 {
+        return None;
+    }
+    let [first, middle, last] = [0, 1, 2].map(|tap| inner.positions_of(tap));
+    let meets = first.0 <= 1 && first.1 == all && middle == (0, all) && last.0 == 0 && last.1 + 1 >= all;
+    let distance = usize::try_from(inner.position_step / inner.tap_step).ok()?;
+    (meets && (1..=2).contains(&distance)).then_some(distance)
+}
+
 impl Depthwise {
     /// Plans a convolution whose groups have one feature and one channel each, with adjacent inputs; `None` where there
     /// are too many taps.
@@ -102,6 +117,7 @@ impl Depthwise {
             } else {
                 (TASK / line.max(1)).max(1)
             },
+            slides: distance(&reach.inner).filter(|_| x.k <= KC),
             reach,
             finish: Finish { x, out, epilogue, simd: isa != Isa::Portable },
             chains: Chains::of(isa),
@@ -165,6 +181,22 @@ impl Depthwise {
         let next = self.finish.in_place().map_or(0, |row| row * (inner.positions * lines) as isize);
         for segment in &self.reach.segments {
             let mut taps = self.reach.taps(&line, segment);
+            if let (Some(distance), Some(last)) = (self.slides, taps.get(ROW - 1)) {
+                let slide = Slide {
+                    taps,
+                    x: x.wrapping_offset(segment.lhs),
+                    x_step: segment.lhs_step / distance as isize,
+                    w: w.wrapping_add(col0),
+                    to,
+                    to_step,
+                    lanes: cols,
+                    inside: [taps[0].positions.0 == 0, last.positions.1 == segment.count],
+                    ahead: next,
+                };
+                // SAFETY: the rows of taps meet the input, but for the first and the last position where that is said.
+                unsafe { self.chains.slide(slide, segment.count, distance) };
+                continue;
+            }
             for chunk in 0..self.x.chunks() {
                 let (part, rest) = taps.split_at(taps.partition_point(|tap: &Tap| tap.index < (chunk + 1) * KC));
                 taps = rest;

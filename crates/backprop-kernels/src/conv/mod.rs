@@ -17,6 +17,7 @@ mod micro_x86;
 mod pad;
 mod patches;
 mod reach;
+mod slide;
 mod spec;
 mod staged;
 mod terms;

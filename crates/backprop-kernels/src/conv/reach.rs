@@ -43,7 +43,7 @@ impl Axis {
 
     /// The first position at which a tap meets the input, and the one after the last. With holes in the input all positions of a
     /// segment meet the same taps.
-    fn positions_of(&self, tap: usize) -> (usize, usize) {
+    pub fn positions_of(&self, tap: usize) -> (usize, usize) {
         if self.dilation != 1 {
             return (0, self.positions);
         }
