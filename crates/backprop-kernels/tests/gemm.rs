@@ -92,7 +92,7 @@ impl Case {
 }
 
 /// Shapes at and around every edge: register tiles, vectors, blocks, chunks, splits.
-const SHAPES: [(usize, usize, usize); 44] = [
+const SHAPES: [(usize, usize, usize); 46] = [
     (0, 3, 4),
     (3, 0, 4),
     (3, 4, 0),
@@ -137,6 +137,8 @@ const SHAPES: [(usize, usize, usize); 44] = [
     (3, 205, 33),
     (1024, 131, 19),
     (131, 1024, 19),
+    (130, 1024, 270),
+    (1030, 40, 530),
 ];
 
 fn layouts(m: usize, n: usize, k: usize) -> Vec<GemmSpec> {

@@ -5,7 +5,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use super::PANEL;
 use crate::ahead::{LINE, prefetch};
 use crate::gemm::KC;
-use crate::gemm::micro::{Micro, Tile};
+use crate::gemm::micro::{Lane, Micro, Tile};
 use crate::gemm::pack::pack_rows;
 use crate::{Isa, math};
 
@@ -126,7 +126,7 @@ impl Real for f32 {
                     let c = p.c.wrapping_offset(row as isize * p.c_row).wrapping_add(col);
                     let add = p.add || term > 0;
                     let (a_row, b_step) = (p.a_row, p.b.term as isize);
-                    let tile = Tile { k, a, a_row, a_step: p.a_term, b, b_step, cols, c, c_row: p.c_row, add };
+                    let tile = Tile { k, a, a_row, a_step: p.a_term, b, b_step, cols, c, c_row: p.c_row, add, ahead: Lane::NONE };
                     // SAFETY: the tile lies within the operands.
                     unsafe { micro.tile(p.a_row == 1, cols.div_ceil(micro.lanes), rows)(&tile) };
                     row += rows;

@@ -16,7 +16,7 @@ use crate::Isa;
 use crate::ahead::{Ahead, prefetch_for_writing, share};
 use crate::gemm::driver::Memory;
 use crate::gemm::finish::{Area, Finish, Output};
-use crate::gemm::micro::{Micro, Tile};
+use crate::gemm::micro::{Lane, Micro, Tile};
 use crate::gemm::parts::Phased;
 use crate::gemm::plan::Extents;
 use crate::gemm::{Epilogue, KC, round64};
@@ -268,6 +268,7 @@ impl Winograd {
                         c: to,
                         c_row: width as isize,
                         add: channel > 0,
+                        ahead: Lane::NONE,
                     };
                     // SAFETY: the tile lies within the group and the panel.
                     unsafe { tile(&sums) };

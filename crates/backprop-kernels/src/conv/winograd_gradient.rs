@@ -14,7 +14,7 @@ use super::transforms::{PLANES, Patches, Transforms};
 use crate::Isa;
 use crate::gemm::driver::Memory;
 use crate::gemm::finish::{Area, Finish, Output};
-use crate::gemm::micro::{Micro, Tile};
+use crate::gemm::micro::{Lane, Micro, Tile};
 use crate::gemm::parts::Phased;
 use crate::gemm::plan::Extents;
 use crate::gemm::{Epilogue, KC, round64};
@@ -230,6 +230,7 @@ impl WinogradGradient {
                         c: c.wrapping_add((plane * self.channels + row) * self.features + col),
                         c_row: self.features as isize,
                         add,
+                        ahead: Lane::NONE,
                     };
                     // SAFETY: the tile lies within the block.
                     unsafe { self.micro.tile(true, width / self.micro.lanes, rows)(&sums) };

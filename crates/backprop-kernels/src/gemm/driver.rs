@@ -1,13 +1,16 @@
 //! The stages of a product: pack what several blocks share, compute blocks, combine the parts of a split sum.
 
+mod lanes;
+
 use std::sync::Arc;
 
 use super::epilogue::Epilogue;
 use super::finish::{Area, Finish, Output};
-use super::micro::{Micro, Tile, TileFn};
+use super::micro::{Lane, Micro, Tile, TileFn};
 use super::plan::{Block, Extents, Private, SMALL};
 use super::source::{Rows, Source};
 use super::{KC, round64};
+use lanes::Lanes;
 
 /// Elements a packing task moves: about 4 µs, so that no thread waits long for another.
 const MOVED: usize = 1 << 14;
@@ -69,6 +72,15 @@ struct View {
     at: *const f32,
     /// (row, term) strides of an operand read in place.
     strides: Option<(isize, isize)>,
+}
+
+/// A block of the output, and which part of its sums.
+#[derive(Clone, Copy)]
+struct Unit {
+    batch: usize,
+    split: usize,
+    col_block: usize,
+    row_block: usize,
 }
 
 /// The sums of a block while they are formed.
@@ -330,25 +342,22 @@ impl Driver {
     /// # Safety
     /// As [`run`](Self::run).
     unsafe fn compute(&self, task: usize, memory: Memory<'_>) {
-        let (row_blocks, col_blocks) = (self.row_blocks, self.col_blocks);
         let mut packed = [None; 2];
-        for unit in task * self.units_per_task..self.units.min((task + 1) * self.units_per_task) {
-            let (row_block, rest) = (unit % row_blocks, unit / row_blocks);
-            let (col_block, rest) = (rest % col_blocks, rest / col_blocks);
-            let (split, batch) = (rest % self.splits, rest / self.splits);
+        for number in task * self.units_per_task..self.units.min((task + 1) * self.units_per_task) {
+            let Unit { batch, split, col_block, row_block } = self.unit(number);
             let (row0, rows, _) = self.extent(true, row_block);
             let (col0, cols, _) = self.extent(false, col_block);
             let area = Area { batch, row0, rows, col0, cols };
             let (to, ld) = self.destination(area, split, memory);
-            let chunks = self.x.chunks();
-            let (first, end) = (split * chunks / self.splits, (split + 1) * chunks / self.splits);
+            let (first, end) = self.chunks_of(split);
             for chunk in first..end {
+                let mut ahead = self.ahead(number, (chunk + 1 < end).then_some(chunk + 1), memory);
                 // SAFETY: as the caller vouches; `to` is this unit's own part of the output, the workspace or the scratch.
                 unsafe {
                     let a = self.view(true, memory, batch, row_block, chunk, &mut packed[0]);
                     let b = self.view(false, memory, batch, col_block, chunk, &mut packed[1]);
                     let sums = Sums { k: self.chunk(chunk).1, add: chunk > first, last: chunk + 1 == end, to, ld };
-                    self.multiply(area, a, b, sums, memory);
+                    self.multiply(area, a, b, sums, &mut ahead, memory);
                 }
             }
             if self.splits == 1 && self.in_place.is_none() && !self.by_panels {
@@ -356,6 +365,34 @@ impl Driver {
                 unsafe { self.finish.area(area, to, ld as usize, memory.operands, self.epilogue_scratch(memory)) };
             }
         }
+    }
+
+    fn unit(&self, number: usize) -> Unit {
+        let (row_block, rest) = (number % self.row_blocks, number / self.row_blocks);
+        let (col_block, rest) = (rest % self.col_blocks, rest / self.col_blocks);
+        Unit { batch: rest / self.splits, split: rest % self.splits, col_block, row_block }
+    }
+
+    /// The first chunk of a part of the sum, and the end.
+    fn chunks_of(&self, split: usize) -> (usize, usize) {
+        let chunks = self.x.chunks();
+        (split * chunks / self.splits, (split + 1) * chunks / self.splits)
+    }
+
+    /// Where a chunk of a block begins in an operand that is read in place.
+    fn direct(
+        &self,
+        is_a: bool,
+        (row, term): (isize, isize),
+        batch: usize,
+        at: usize,
+        chunk: usize,
+        memory: Memory<'_>,
+    ) -> *const f32 {
+        let side = if is_a { &self.a } else { &self.b };
+        let (first, k0) = (self.extent(is_a, at).0 as isize, self.chunk(chunk).0 as isize);
+        let base = memory.operands[side.operand].cast::<f32>().cast_const();
+        base.wrapping_offset(side.source.batch_offset(batch) + first * row + k0 * term)
     }
 
     /// Where a block's sums are formed, and the distance between its rows.
@@ -394,12 +431,8 @@ impl Driver {
     ) -> View {
         let side = if is_a { &self.a } else { &self.b };
         match (side.mode, side.source.strides()) {
-            (Mode::Direct, Some((row, term))) => {
-                let offset = side.source.batch_offset(batch)
-                    + self.extent(is_a, at).0 as isize * row
-                    + self.chunk(chunk).0 as isize * term;
-                let base = memory.operands[side.operand].cast::<f32>().cast_const();
-                View { at: base.wrapping_offset(offset), strides: Some((row, term)) }
+            (Mode::Direct, Some(strides)) => {
+                View { at: self.direct(is_a, strides, batch, at, chunk, memory), strides: Some(strides) }
             }
             (Mode::Shared, _) => View { at: self.shared_panels(is_a, memory.workspace, batch, at, chunk), strides: None },
             _ => {
@@ -419,7 +452,7 @@ impl Driver {
     ///
     /// # Safety
     /// As [`run`](Self::run); the views hold the area's rows and columns of the chunk, the sums have a place for all of it.
-    unsafe fn multiply(&self, area: Area, a: View, b: View, sums: Sums, memory: Memory<'_>) {
+    unsafe fn multiply(&self, area: Area, a: View, b: View, sums: Sums, ahead: &mut Lanes, memory: Memory<'_>) {
         let Sums { k, add, last, to, ld } = sums;
         for (row0, count) in self.row_panels(area.rows) {
             let (a_at, a_row, a_step) = match a.strides {
@@ -428,7 +461,8 @@ impl Driver {
             };
             let c = if self.one_panel_at_a_time() { to } else { to.wrapping_offset(row0 as isize * ld) };
             let wide = if let (Some(tile), Some((_, b_step))) = (self.micro.wide(count), b.strides) {
-                let sums = Tile { k, a: a_at, a_row, a_step, b: b.at, b_step, cols: tile.0, c, c_row: ld, add };
+                let sums =
+                    Tile { k, a: a_at, a_row, a_step, b: b.at, b_step, cols: tile.0, c, c_row: ld, add, ahead: Lane::NONE };
                 // SAFETY: as the caller vouches.
                 unsafe { wide_tiles(tile, sums, area.cols) }
             } else {
@@ -446,8 +480,9 @@ impl Driver {
                     let tile = Area { row0: area.row0 + row0, rows: count, col0: area.col0 + col0, cols, ..area };
                     self.finish.fetch(tile, memory.operands);
                 }
+                let sums = Tile { k, a: a_at, a_row, a_step, b: b_at, b_step, cols, c, c_row: ld, add, ahead: ahead.take() };
                 // SAFETY: the tile lies within the block.
-                unsafe { tile(&Tile { k, a: a_at, a_row, a_step, b: b_at, b_step, cols, c, c_row: ld, add }) };
+                unsafe { tile(&sums) };
             }
             if last && self.by_panels {
                 let area = Area { row0: area.row0 + row0, rows: count, ..area };

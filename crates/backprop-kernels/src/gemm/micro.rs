@@ -3,7 +3,10 @@
 //! A tile is `MR` rows by `NV` vectors; each of its elements is one sequential chain of multiply-adds over k that starts at
 //! zero. Every width gives the same chain, which is what makes the results independent of the instruction set.
 
-use crate::Isa;
+use crate::{
+    Isa,
+    ahead::{LINE, prefetch},
+};
 
 /// Arguments of a register tile; strides in elements.
 #[derive(Clone, Copy)]
@@ -25,6 +28,37 @@ pub(crate) struct Tile {
     pub c_row: isize,
     /// Adds to C instead of overwriting it.
     pub add: bool,
+    /// What is asked for beside.
+    pub ahead: Lane,
+}
+
+/// Two adjacent cache lines for each of some steps, to be brought to the second-level cache while a tile is computed, at each of its
+/// terms one step. A hint: nothing is read, whatever the address.
+#[derive(Clone, Copy)]
+pub(crate) struct Lane {
+    pub at: *const f32,
+    /// Elements from step to step.
+    pub step: isize,
+    pub steps: usize,
+}
+
+impl Lane {
+    /// Elements of two cache lines.
+    pub const WIDTH: usize = 2 * LINE / size_of::<f32>();
+
+    /// Nothing to ask for.
+    pub const NONE: Lane = Lane { at: std::ptr::null(), step: 0, steps: 0 };
+
+    /// Asks for the lines of the next step.
+    #[inline(always)]
+    pub fn advance(&mut self) {
+        if self.steps > 0 {
+            self.steps -= 1;
+            prefetch(self.at);
+            prefetch(self.at.wrapping_add(Self::WIDTH / 2));
+            self.at = self.at.wrapping_offset(self.step);
+        }
+    }
 }
 
 pub(crate) type TileFn = unsafe fn(&Tile);

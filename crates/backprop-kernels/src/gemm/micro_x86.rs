@@ -62,7 +62,7 @@ unsafe fn avx512<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile)
     let mask: __mmask16 = if tail >= 16 { !0 } else { (1 << tail) - 1 };
     let mut acc = [[_mm512_setzero_ps(); NV]; MR];
     let row = if PACKED { 1 } else { t.a_row };
-    let (mut a, mut b) = (bases::<PACKED>(t), t.b);
+    let (mut a, mut b, mut ahead) = (bases::<PACKED>(t), t.b, t.ahead);
     for _ in 0..t.k {
         // SAFETY: the mask covers exactly the valid columns of B's last vector, and every row of A is valid at this step.
         unsafe {
@@ -83,6 +83,7 @@ unsafe fn avx512<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile)
         }
         a.iter_mut().for_each(|a| *a = a.wrapping_offset(t.a_step));
         b = b.wrapping_offset(t.b_step);
+        ahead.advance();
     }
     for (i, acc) in acc.iter().enumerate() {
         for (j, acc) in acc.iter().enumerate() {
@@ -105,7 +106,7 @@ unsafe fn avx2<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile) {
     let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(tail.min(8) as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     let mut acc = [[_mm256_setzero_ps(); NV]; MR];
     let row = if PACKED { 1 } else { t.a_row };
-    let (mut a, mut b) = (bases::<PACKED>(t), t.b);
+    let (mut a, mut b, mut ahead) = (bases::<PACKED>(t), t.b, t.ahead);
     for _ in 0..t.k {
         // SAFETY: the mask covers exactly the valid columns of B's last vector, and every row of A is valid at this step.
         unsafe {
@@ -126,6 +127,7 @@ unsafe fn avx2<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile) {
         }
         a.iter_mut().for_each(|a| *a = a.wrapping_offset(t.a_step));
         b = b.wrapping_offset(t.b_step);
+        ahead.advance();
     }
     for (i, acc) in acc.iter().enumerate() {
         for (j, acc) in acc.iter().enumerate() {

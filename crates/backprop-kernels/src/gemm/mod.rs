@@ -114,8 +114,13 @@ impl GemmSpec {
         // Tiles of one vector load as often as they multiply: they take the time of two.
         let cols = if self.n > 1 { self.n.next_multiple_of(micro.cols()) } else { micro.lanes };
         let compute = self.m * cols * self.k;
-        let direct = self.b_col == 1 || self.n == 1;
-        compute + if direct { 0 } else { PACK * self.n * self.k } + store * self.m * self.n
+        let pack = match self.b_col {
+            _ if self.n == 1 => 0,
+            1 if self.b_row % ALIASED == 0 && self.m > FEW_ROWS_ALIASED => PACK_ALIASED,
+            1 => 0,
+            _ => PACK,
+        };
+        compute + pack * self.n * self.k + store * self.m * self.n
     }
 
     /// Multiply-adds that an element of C costs which is not stored by whole vectors.
@@ -194,13 +199,18 @@ impl Gemm {
 
 /// Multiply-adds in the time of packing an element of B whose columns are not adjacent: a fifth of a cycle.
 const PACK: usize = 6;
+/// The same where its terms are [`ALIASED`]: what is copied comes from memory, and the copy goes there.
+const PACK_ALIASED: usize = 24;
 /// Multiply-adds in the time of turning an element of C: half a cycle.
 const STORE: usize = 16;
+
+/// Rows or terms a multiple of so many elements apart, 4 KiB, share so few sets of the caches that they evict each other.
+const ALIASED: isize = 1024;
 
 /// Rows up to which B is read in place rather than packed for all blocks of rows.
 const FEW_ROWS: usize = 512;
 
-/// The same where B's terms are a multiple of 4 KiB apart: even the second-level cache does not keep a panel of them.
+/// The same where B's terms are [`ALIASED`]: even the second-level cache does not keep a panel of them.
 const FEW_ROWS_ALIASED: usize = 128;
 
 /// Elements of A up to which a packed copy of it has a place in the workspace.
@@ -208,14 +218,18 @@ const SHARED_A: usize = 1 << 22;
 
 /// How the operands of a plain product are read; so many rows, of all runs, use B.
 fn modes(spec: &GemmSpec, x: Extents, rows: usize, micro: &Micro) -> (Mode, Mode) {
-    let few = if spec.b_row % 1024 == 0 { FEW_ROWS_ALIASED } else { FEW_ROWS };
+    let few = match spec {
+        _ if spec.b_row % ALIASED == 0 => FEW_ROWS_ALIASED,
+        // A product of two activations, a weight's gradient: B is as large as A, and comes from memory.
+        GemmSpec { a_row: 1, .. } => usize::MAX,
+        _ => FEW_ROWS,
+    };
     let b = if spec.b_col == 1 && rows <= few { Mode::Direct } else { Mode::Shared };
-    // Rows or terms a multiple of 4 KiB apart share so few sets of the caches that they evict each other. Packing them once
-    // costs less where there are many columns, and at once where a short tile takes little of each cache line.
-    let aliased = spec.a_row % 1024 == 0 || spec.a_col % 1024 == 0;
+    // Packing A once costs less where there are many columns, and at once where a short tile takes little of each cache line.
+    let aliased = spec.a_row % ALIASED == 0 || spec.a_col % ALIASED == 0;
     let a = if aliased && x.n >= 1024 && x.m >= 1024 && x.batch * x.m * x.k <= SHARED_A {
         Mode::Shared
-    } else if spec.a_row == 1 && spec.a_col % 1024 == 0 && micro.rows < 8 && x.n > 4 * micro.cols() {
+    } else if spec.a_row == 1 && spec.a_col % ALIASED == 0 && micro.rows < 8 && x.n > 4 * micro.cols() {
         Mode::Private
     } else {
         Mode::Direct
