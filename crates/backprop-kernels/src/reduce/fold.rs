@@ -3,6 +3,7 @@
 use crate::math;
 use crate::simd::per_isa;
 use crate::tile::ops::Flag;
+use crate::window::{Channels, Windows, each_channel};
 
 /// How values of one type are reduced in an accumulator type.
 pub(super) trait Fold: 'static {
@@ -142,15 +143,17 @@ pub(crate) struct Loops {
     /// `(lanes, count of lanes)`: the tree over the lanes, result in lane 0.
     pub(super) gather: unsafe fn(*mut u8, usize),
     /// `(row, values, n)`: value `i` joins element `i` of the row.
-    pub(crate) columns: unsafe fn(*mut u8, *const u8, usize),
+    pub(super) columns: unsafe fn(*mut u8, *const u8, usize),
     /// `(row, values, rows, width)`: as [`columns`](Self::columns) for one row of values after the other.
     pub(super) stack: unsafe fn(*mut u8, *const u8, usize, usize),
     /// `(results, values, rows, length)`: whole rows shorter than a tile, each with the lanes of its length.
     pub(super) rows: unsafe fn(*mut u8, *const u8, usize, usize),
     /// `(sums, n)`: identities.
-    pub(crate) clear: unsafe fn(*mut u8, usize),
+    pub(super) clear: unsafe fn(*mut u8, usize),
     /// `(values, sums, n)`: the final results.
     pub(super) finish: unsafe fn(*mut u8, *const u8, usize),
+    /// `(windows, values, sums)`: the rows under each window.
+    pub(crate) windows: unsafe fn(Windows<'_>, *const u8, *mut u8),
 }
 
 impl Loops {
@@ -163,6 +166,7 @@ impl Loops {
             rows: rows::<F>(isa),
             clear: clear::<F>(isa),
             finish: finish::<F>(isa),
+            windows: windows::<F>(isa),
         }
     }
 }
@@ -316,6 +320,41 @@ unsafe fn finish_body<F: Fold, const FMA: bool>(values: *mut u8, sums: *const u8
     }
 }
 
+struct Joined<'p, F: Fold> {
+    windows: Windows<'p>,
+    values: *const F::Value,
+    sums: *mut F::Sum,
+}
+
+impl<F: Fold> Channels for Joined<'_, F> {
+    #[inline(always)]
+    unsafe fn lanes<const L: usize>(&self, first: usize) {
+        let windows = self.windows;
+        for window in 0..windows.count {
+            let mut held = [F::identity(); L];
+            for &position in windows.positions {
+                // SAFETY: as documented at `Loops::windows`.
+                let values = unsafe { windows.load::<F::Value, L>(self.values.add(first), window, position) };
+                for (sum, value) in held.iter_mut().zip(values) {
+                    *sum = F::merge(*sum, F::lift(value));
+                }
+            }
+            let row = window * windows.channels;
+            // SAFETY: as documented at `Loops::windows`.
+            unsafe { self.sums.add(row + first).cast::<[F::Sum; L]>().write_unaligned(held) };
+        }
+    }
+}
+
+/// # Safety
+/// As documented at [`Loops::windows`].
+#[inline(always)]
+unsafe fn windows_body<F: Fold, const FMA: bool>(windows: Windows<'_>, values: *const u8, sums: *mut u8) {
+    let joined: Joined<'_, F> = Joined { windows, values: values.cast(), sums: sums.cast() };
+    // SAFETY: promised by the caller.
+    unsafe { each_channel(windows.channels, &joined) };
+}
+
 /// # Safety
 /// `address` holds `n` elements.
 #[inline(always)]
@@ -339,3 +378,4 @@ per_isa! { fn stack[F: Fold](sums: *mut u8, values: *const u8, rows: usize, widt
 per_isa! { fn rows[F: Fold](results: *mut u8, values: *const u8, rows: usize, length: usize) = rows_body }
 per_isa! { fn clear[F: Fold](sums: *mut u8, n: usize) = clear_body }
 per_isa! { fn finish[F: Fold](values: *mut u8, sums: *const u8, n: usize) = finish_body }
+per_isa! { fn windows[F: Fold](windows: Windows<'_>, values: *const u8, sums: *mut u8) = windows_body }

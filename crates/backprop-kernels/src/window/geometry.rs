@@ -1,4 +1,5 @@
-use crate::ahead::prefetch;
+use std::ops::Range;
+
 use crate::tile::MAX_RANK;
 
 /// A window sliding over a padded, dilated tensor: StableHLO's `reduce_window` attributes, one entry per dimension.
@@ -84,6 +85,17 @@ impl Axis {
         (self.output.max(1) - 1) * self.stride + self.window
     }
 
+    /// How many windows from one on, along this dimension, lie over as many elements, all as far from their window's start.
+    fn alike(&self, o: usize) -> usize {
+        let (first, reach) = ((o * self.stride) as isize - self.low, (self.window - 1) * self.window_dilation);
+        // What a window starts with at most, if its last element shall be in the input.
+        let last = self.input as isize - 1 - reach as isize;
+        if self.base_dilation != 1 || first < 0 || first > last {
+            return 1;
+        }
+        (self.output - o).min((last - first) as usize / self.stride + 1)
+    }
+
     /// Whether windows are the input's elements themselves.
     fn is_trivial(&self) -> bool {
         self.window == 1 && self.stride == 1 && self.base_dilation == 1 && self.low == 0 && self.input == self.output
@@ -147,7 +159,7 @@ impl Geometry {
 
     /// Lists the input positions under a window, in row-major order of the window; `list` has room for a whole window.
     #[inline]
-    pub(super) fn under<'l>(&self, window: usize, list: &'l mut [usize]) -> &'l [usize] {
+    fn under<'l>(&self, window: usize, list: &'l mut [usize]) -> &'l [usize] {
         let mut index = [0; MAX_RANK];
         let mut rest = window;
         for (i, axis) in index[..self.axes.len()].iter_mut().zip(&self.axes).rev() {
@@ -167,14 +179,22 @@ impl Geometry {
         &list[..count]
     }
 
-    /// Asks for the rows that the next window along the outermost dimension has where one has these: `bytes` of each, `row` apart.
+    /// Hands the windows of a range to a function: the number of the first of those side by side that are alike, the positions under
+    /// it, how many they are, and the positions from one to the next. `list` has room for a whole window.
     #[inline]
-    pub(super) fn fetch(&self, positions: &[usize], input: *const u8, row: usize, bytes: usize) {
-        let step = self.axes.first().map_or(0, |axis| axis.stride * axis.step);
-        for position in positions {
-            let next = input.wrapping_add((position + step) * row);
-            (0..bytes).step_by(64).for_each(|at| prefetch(next.wrapping_add(at)));
+    pub(super) fn each(&self, windows: Range<usize>, list: &mut [usize], mut f: impl FnMut(usize, &[usize], usize, usize)) {
+        let (output, step) = self.axes.last().map_or((1, 0), |axis| (axis.output, axis.stride * axis.step));
+        let mut window = windows.start;
+        while window < windows.end {
+            let count = self.axes.last().map_or(1, |axis| axis.alike(window % output)).min(windows.end - window);
+            f(window, self.under(window, list), count, step);
+            window += count;
         }
+    }
+
+    /// Positions from a window to the next one along the outermost dimension.
+    pub(super) fn ahead(&self) -> usize {
+        self.axes.first().map_or(0, |axis| axis.stride * axis.step)
     }
 
     /// How far the outermost dimension goes from one window to the next, if no two windows share an element.

@@ -8,6 +8,7 @@ mod geometry;
 mod reduce;
 mod select;
 
+pub(crate) use choose::{Channels, Windows, each_channel};
 pub use geometry::WindowSpec;
 pub use reduce::ReduceWindow;
 pub use select::{SelectAndGather, SelectAndScatter};

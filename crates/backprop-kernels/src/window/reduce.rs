@@ -1,3 +1,4 @@
+use super::choose::Windows;
 use super::geometry::{Geometry, WindowSpec, room};
 use crate::reduce::{Loops, Reduction, same_type_loops};
 use crate::{DType, Isa, Kernel};
@@ -40,18 +41,19 @@ impl Kernel for ReduceWindow {
         let (channels, row) = (self.geometry.channels, self.geometry.channels * self.size);
         // SAFETY: the scratch has room for the positions of a window.
         let list = unsafe { room(scratch, self.geometry.window()) };
-        for number in task * self.group..((task + 1) * self.group).min(self.geometry.batch * windows) {
-            // SAFETY: positions lie in the batch entry's input; the window's output row is this task's own.
-            unsafe {
-                let input = operands[0].add(number / windows * positions * row).cast_const();
-                let output = operands[1].add(number * row);
-                (self.loops.clear)(output, channels);
-                let positions = self.geometry.under(number % windows, list);
-                self.geometry.fetch(positions, input, row, row);
-                for position in positions {
-                    (self.loops.columns)(output, input.add(position * row), channels);
-                }
-            }
+        let end = ((task + 1) * self.group).min(self.geometry.batch * windows);
+        let mut number = task * self.group;
+        while number < end {
+            let (batch, first) = (number / windows, number % windows);
+            let last = windows.min(first + end - number);
+            let input = operands[0].wrapping_add(batch * positions * row).cast_const();
+            let output = operands[1].wrapping_add(batch * windows * row);
+            self.geometry.each(first..last, list, |window, positions, count, step| {
+                let windows = Windows { positions, count, step, row, ahead: self.geometry.ahead(), channels };
+                // SAFETY: positions lie in the batch entry's input; the windows' rows of the output are this task's own.
+                unsafe { (self.loops.windows)(windows, input, output.add(window * row)) };
+            });
+            number += last - first;
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::choose::{Rows, Selecting};
+use super::choose::{Selecting, Windows};
 use super::geometry::{Geometry, WindowSpec, room};
 use crate::gemm::{Epilogue, round64};
 use crate::{DType, Isa, Kernel};
@@ -106,19 +106,9 @@ impl Selection {
         self.geometry.channels * self.size
     }
 
-    /// Bytes of the positions under a window and of the selection.
+    /// Bytes of the positions under a window.
     fn scratch(&self) -> usize {
-        round64(self.geometry.window() * size_of::<usize>()) + round64(self.block * size_of::<u32>())
-    }
-
-    /// The two parts of the scratch.
-    ///
-    /// # Safety
-    /// The scratch has the promised size and is used for nothing else meanwhile.
-    unsafe fn lists<'s>(&self, scratch: *mut u8) -> (&'s mut [usize], *mut u32) {
-        let selected = scratch.wrapping_add(round64(self.geometry.window() * size_of::<usize>()));
-        // SAFETY: the positions come first.
-        (unsafe { room(scratch, self.geometry.window()) }, selected.cast())
+        round64(self.geometry.window() * size_of::<usize>())
     }
 
     /// Address of a unit's first channel in a tensor of so many positions to a batch entry.
@@ -126,22 +116,17 @@ impl Selection {
         tensor.wrapping_add(unit.batch * positions * self.row() + unit.channels.start * self.size)
     }
 
-    /// Selects, per channel, the element of a window that is the first largest.
+    /// Hands a unit's windows to a function, those together that are alike, with the number of the first.
     ///
     /// # Safety
-    /// `input` is the unit's first channel; `selected` has room for its channels.
-    unsafe fn select<'l>(
-        &self,
-        window: usize,
-        input: *const u8,
-        channels: usize,
-        (list, selected): (&'l mut [usize], *mut u32),
-    ) -> Rows<'l> {
-        let rows = Rows { positions: self.geometry.under(window, list), row: self.row(), channels };
-        self.geometry.fetch(rows.positions, input, rows.row, channels * self.size);
-        // SAFETY: the positions lie in the input.
-        unsafe { (self.loops.choose)(selected, input, rows) };
-        rows
+    /// The scratch has the promised size and is used for nothing else meanwhile.
+    unsafe fn each(&self, unit: &Unit, scratch: *mut u8, mut f: impl FnMut(usize, Windows<'_>)) {
+        // SAFETY: as the caller vouches.
+        let list = unsafe { room(scratch, self.geometry.window()) };
+        let (row, channels, ahead) = (self.row(), unit.channels.len(), self.geometry.ahead());
+        self.geometry.each(unit.windows.clone(), list, |window, positions, count, step| {
+            f(window, Windows { positions, count, step, row, ahead, channels })
+        });
     }
 }
 
@@ -191,11 +176,7 @@ impl SelectAndScatter {
             }
             let write = if s.disjoint { s.loops.place } else { s.loops.add };
             let target = target.wrapping_sub(unit.positions.start * row);
-            let (list, selected) = s.lists(scratch);
-            for window in unit.windows.clone() {
-                let rows = s.select(window, input, channels, (list, selected));
-                write(target, Rows { row, ..rows }, selected, source.add(window * s.row()));
-            }
+            s.each(unit, scratch, |window, windows| write(windows, input, (target, row), source.add(window * s.row())));
         }
     }
 }
@@ -265,22 +246,9 @@ impl Kernel for SelectAndGather {
             let input = s.start(&unit, operands[0], positions).cast_const();
             let second = s.start(&unit, operands[1], positions).cast_const();
             let output = s.start(&unit, operands[2], windows);
-            let channels = unit.channels.len();
             // SAFETY: positions and windows lie in the unit, which is this task's own.
             unsafe {
-                let (list, selected) = s.lists(scratch);
-                for window in unit.windows.clone() {
-                    let rows = s.select(window, input, channels, (list, selected));
-                    let target = output.add(window * s.row());
-                    target.write_bytes(0, channels * s.size);
-                    if rows.positions.is_empty() {
-                        continue;
-                    }
-                    for c in 0..channels {
-                        let from = rows.positions[*selected.add(c) as usize] * s.row() + c * s.size;
-                        std::ptr::copy_nonoverlapping(second.add(from), target.add(c * s.size), s.size);
-                    }
-                }
+                s.each(&unit, scratch, |window, windows| (s.loops.gather)(windows, input, second, output.add(window * s.row())));
             }
         }
     }
