@@ -92,7 +92,7 @@ impl Dice {
     }
 }
 
-const LAYERS: [Layer; 10] = [
+const LAYERS: [Layer; 11] = [
     Layer { batch: 2, size: 9, channels: 3, features: 10, window: 3, stride: 2, pad: 1, groups: 1 },
     Layer { batch: 5, size: 14, channels: 1, features: 32, window: 3, stride: 1, pad: 0, groups: 1 },
     Layer { batch: 2, size: 8, channels: 40, features: 33, window: 3, stride: 1, pad: 1, groups: 1 },
@@ -102,6 +102,8 @@ const LAYERS: [Layer; 10] = [
     // Register tiles go across batches.
     Layer { batch: 13, size: 4, channels: 20, features: 40, window: 3, stride: 1, pad: 1, groups: 1 },
     Layer { batch: 25, size: 7, channels: 70, features: 9, window: 4, stride: 2, pad: 5, groups: 1 },
+    // Those of the data gradient, most of whose window lies in the padding.
+    Layer { batch: 14, size: 13, channels: 9, features: 21, window: 6, stride: 1, pad: 0, groups: 1 },
     Layer { batch: 32, size: 1, channels: 33, features: 17, window: 3, stride: 1, pad: 1, groups: 1 },
     Layer { batch: 1, size: 11, channels: 300, features: 20, window: 3, stride: 2, pad: 1, groups: 1 },
 ];

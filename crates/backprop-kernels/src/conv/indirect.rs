@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::lines::{Lines, MAX_ROWS, addresses};
 use super::micro::{Gathered, Run, Target, Tiles};
 use super::pad::Pad;
-use super::patches::{MAX_RANK, Patches, ZEROS};
-use super::spec::Phase;
+use super::patches::{MAX_RANK, Patches};
+use super::spec::{ConvDim, ConvSpec, Phase};
 use super::weights::Weights;
 use crate::Isa;
 use crate::ahead::{Ahead, share};
@@ -23,9 +23,11 @@ const COLS: usize = 256;
 /// Multiply-adds of a task: 15 to 50 µs.
 const TASK: Range<usize> = 3 << 19..6 << 20;
 
-/// Batches of a tile that goes across them, positions of a batch it does so for at most, and multiply-adds of such a task.
+/// Batches of a tile that goes across them, and multiply-adds of such a task. Positions of a batch it does so for at most: where little
+/// of the window lies in the padding, and where at least that share does.
 const ACROSS: usize = 12;
-const MAX_POSITIONS: usize = 64;
+const MAX_POSITIONS: [usize; 2] = [64, 256];
+const PADDING: f64 = 0.3;
 const ACROSS_TASK: usize = 60 << 20;
 
 type AddressesFn = unsafe fn(&Lines, &Patches, &[isize; MAX_RANK], *const f32, *mut *const f32);
@@ -234,12 +236,17 @@ impl Indirect {
         while term < end {
             let (position, channel) = (term / channels, term % channels);
             let terms = (channels - channel).min(end - term);
-            // SAFETY: as the caller vouches; the processor has the instructions the plan was made for.
-            let padding = unsafe {
-                (self.addresses)(lines, &self.patches, &self.patches.window(position), lhs.wrapping_add(channel), table);
-                *table == ZEROS.as_ptr()
+            let window = self.patches.window(position);
+            let lhs = lhs.wrapping_add(channel);
+            let meets = if self.across.is_some() {
+                // SAFETY: as the caller vouches.
+                unsafe { lines.across(&self.patches, &window, lhs, table) }
+            } else {
+                // SAFETY: as the caller vouches; the processor has the instructions the plan was made for.
+                unsafe { (self.addresses)(lines, &self.patches, &window, lhs, table) };
+                true
             };
-            if self.across.is_none() || !padding {
+            if meets {
                 runs[count] = Run { first: term % KC, terms };
                 table = table.wrapping_add(self.table_rows());
                 count += 1;
@@ -292,8 +299,19 @@ fn across(phase: &Phase, patches: &Patches) -> Option<usize> {
     let positions = phase.spec.positions().checked_div(phase.spec.batch)?;
     let batches = patches.rows.first()?;
     let fits = batches.spatial.is_none() && batches.extent == phase.spec.batch && patches.rows.len() > 1;
-    let small = phase.spec.batch >= ACROSS && (2..=MAX_POSITIONS).contains(&positions);
+    let most = MAX_POSITIONS[usize::from(padding(&phase.spec) >= PADDING)];
+    let small = phase.spec.batch >= ACROSS && (2..=most).contains(&positions);
     (fits && small && !patches.bounded).then_some(positions)
+}
+
+/// The share of positions and window elements that meet the padding, of inputs without holes.
+fn padding(spec: &ConvSpec) -> f64 {
+    let inside = |d: &ConvDim| {
+        let at = |o: usize, w: usize| (o * d.stride + w * d.rhs_dilation) as isize - d.pad_low;
+        let meet = |o: usize| (0..d.window).filter(|&w| (0..d.input as isize).contains(&at(o, w))).count();
+        (0..d.output).map(meet).sum::<usize>() as f64 / (d.output * d.window).max(1) as f64
+    };
+    1.0 - spec.spatial.iter().map(inside).product::<f64>()
 }
 
 /// Rows and columns of a block.

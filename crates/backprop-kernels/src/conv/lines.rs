@@ -77,10 +77,30 @@ impl Lines {
         let step = patches.rows.first().map_or(0, |batch| batch.offset);
         for i in 1..count {
             self.offset[i] = self.offset[0] + i as isize * step;
-            for position in &mut self.position[..patches.input.len()] {
-                position[i] = position[0];
-            }
         }
+    }
+}
+
+impl Lines {
+    /// Writes the addresses of all rows' elements at a window position, where rows have the same place in their batches; false if that
+    /// lies in the padding.
+    ///
+    /// # Safety
+    /// `to` has room for the rows.
+    pub unsafe fn across(&self, patches: &Patches, window: &[isize; MAX_RANK], lhs: *const f32, to: *mut *const f32) -> bool {
+        let mut shift = 0;
+        for ((input, at), position) in patches.input.iter().zip(window).zip(&self.position) {
+            // A negative position is huge as an unsigned number.
+            if (position[0] + *at as i32) as u32 >= input.extent as u32 {
+                return false;
+            }
+            shift += at * input.stride;
+        }
+        for (i, offset) in self.offset[..self.count].iter().enumerate() {
+            // SAFETY: as the caller vouches.
+            unsafe { *to.add(i) = lhs.wrapping_offset(shift + offset) };
+        }
+        true
     }
 }
 
