@@ -127,7 +127,7 @@ unsafe fn meet<T: Real>(a: &Attention, block: &Block<T>, key_block: usize, opera
         transpose(a.k.at(operands[1], batch, key0), [a.k.row, a.k.col], keys, d, block.keys, a.isa);
         gather(a.v.at(operands[2], batch, key0), [a.v.row, a.v.col], keys, e, block.values, value_row(shape));
     }
-    for (row, rows) in Shape::panels(queries) {
+    for (row, rows) in shape.panels(queries) {
         let cols = shape.columns(query0 + row + rows, key0, keys);
         if cols == 0 {
             continue;
@@ -172,6 +172,13 @@ unsafe fn meet<T: Real>(a: &Attention, block: &Block<T>, key_block: usize, opera
             T::multiply(&products, a.isa);
             weigh::<T>(a.isa)(&scores, &known);
             T::multiply(&mix, a.isa);
+        }
+        if let Some(next) = shape.next(batch) {
+            // While this batch is computed the next one comes from memory.
+            let queries = row..row + rows;
+            a.q.fetch::<T>(operands[0], next, &queries, d);
+            a.k.fetch::<T>(operands[1], next, &shape.keys_of(&queries), d);
+            a.v.fetch::<T>(operands[2], next, &shape.keys_of(&queries), e);
         }
     }
 }

@@ -5,6 +5,7 @@ use super::real::{Columns, Product, Real, fetch_rows, gather, transpose};
 use super::rows::{Scores, Slopes, dots, slope};
 use super::{AttentionSpec, AttentionStrides, Blocks, Matrix, PANEL, Pieces, ROWS, Shape, TASK};
 use crate::{DType, Isa, Kernel};
+use std::ops::Range;
 
 /// The derivative of [`Attention`](super::Attention). Operands: Q, K, V, the mask if there is one, the result, the logarithms (row-major),
 /// the result's gradient, then the gradients of Q, K and V, which overlap nothing.
@@ -94,7 +95,7 @@ impl AttentionGradient {
     }
 
     /// The blocks of a group.
-    fn group(&self, blocks: Blocks, group: usize) -> std::ops::Range<usize> {
+    fn group(&self, blocks: Blocks, group: usize) -> Range<usize> {
         group * blocks.count / self.groups..(group + 1) * blocks.count / self.groups
     }
 }
@@ -129,8 +130,12 @@ unsafe fn pair<T: Real>(a: &AttentionGradient, stage: usize, number: usize, oper
         pieces(shape, size_of::<T>()).at::<T>(scratch);
     let room = Room { keys, keys_turned, values_turned, queries, cotangents, weights, slopes, means };
     let gradients = &operands[operands.len() - 3..];
-    if stage == 0 {
-        let clear = |which: usize, blocks: Blocks, range: std::ops::Range<usize>, cols: usize| {
+    // With one group each, blocks meet in order, and the first to meet one writes to it; causal ones need not meet all of it.
+    let [of_q, of_k] = [shape.queries, shape.keys];
+    let whole = !shape.causal || of_q.count == 1 && of_k.count == 1 && of_k.extent <= of_q.extent;
+    let writes = a.groups == 1 && whole && of_q.count > 0 && of_k.count > 0;
+    if stage == 0 && !writes {
+        let clear = |which: usize, blocks: Blocks, range: Range<usize>, cols: usize| {
             let rows = (range.start * blocks.size).min(blocks.extent)..(range.end * blocks.size).min(blocks.extent);
             for row in rows {
                 // SAFETY: the row belongs to this pair alone.
@@ -152,8 +157,8 @@ unsafe fn pair<T: Real>(a: &AttentionGradient, stage: usize, number: usize, oper
                     fetch_keys(a, batch, keys, operands, &room);
                 }
                 fetch_queries(a, batch, queries, operands, &room);
-                weigh(a, batch, [queries, keys], operands, &room);
-                add_to_keys(a, batch, [queries, keys], gradients, &room);
+                weigh(a, batch, [queries, keys], !writes || keys.first > 0, operands, &room);
+                add_to_keys(a, batch, [queries, keys], !writes || queries.first > 0, gradients, &room);
             }
         }
     }
@@ -193,16 +198,23 @@ unsafe fn fetch_queries<T: Real>(a: &AttentionGradient, batch: usize, queries: P
     }
 }
 
-/// Forms the weights of a block and the gradients of its scores, and adds to the gradient of the queries.
+/// Forms the weights of a block and the gradients of its scores, and writes the gradient of the queries or adds to it.
 ///
 /// # Safety
 /// As [`Kernel::run`].
-unsafe fn weigh<T: Real>(a: &AttentionGradient, batch: usize, [queries, keys]: [Part; 2], operands: &[*mut u8], room: &Room<T>) {
+unsafe fn weigh<T: Real>(
+    a: &AttentionGradient,
+    batch: usize,
+    [queries, keys]: [Part; 2],
+    add: bool,
+    operands: &[*mut u8],
+    room: &Room<T>,
+) {
     let (shape, ld, [d, e]) = (&a.shape, a.shape.score_row(), rows_of(&a.shape));
     let at = 3 + usize::from(a.mask.is_some());
     let log = operands[at + 1].cast::<T>().wrapping_add(batch * shape.queries.extent + queries.first);
     let to = a.outputs[0].at::<T>(operands[operands.len() - 3], batch, queries.first);
-    for (row, rows) in Shape::panels(queries.count) {
+    for (row, rows) in shape.panels(queries.count) {
         let query = queries.first + row;
         let cols = shape.columns(query + rows, keys.first, keys.count);
         if cols == 0 {
@@ -242,7 +254,7 @@ unsafe fn weigh<T: Real>(a: &AttentionGradient, batch: usize, [queries, keys]: [
             b: Columns::rows(room.keys, d),
             c: to.wrapping_offset(row as isize * a.outputs[0].row),
             c_row: a.outputs[0].row,
-            add: true,
+            add,
         };
         // SAFETY: the rows lie within the block, the columns within the keys' panels.
         unsafe {
@@ -251,10 +263,23 @@ unsafe fn weigh<T: Real>(a: &AttentionGradient, batch: usize, [queries, keys]: [
             slope::<T>(a.isa)(&scores, &slope_rows);
             T::multiply(&to_queries, a.isa);
         }
+        if let Some(next) = shape.next(batch) {
+            ahead::<T>(a, next, &(row..row + rows), operands);
+        }
     }
 }
 
-/// Adds to the gradients of a block of keys and values.
+/// While a batch is computed the next one comes from memory: its queries, and as large a share of its keys.
+fn ahead<T>(a: &AttentionGradient, batch: usize, queries: &Range<usize>, operands: &[*mut u8]) {
+    let (shape, keys, at) = (&a.shape, a.shape.keys_of(queries), 3 + usize::from(a.mask.is_some()));
+    a.inputs[0].fetch::<T>(operands[0], batch, queries, shape.features);
+    a.inputs[1].fetch::<T>(operands[1], batch, &keys, shape.features);
+    a.inputs[2].fetch::<T>(operands[2], batch, &keys, shape.values);
+    a.result.fetch::<T>(operands[at], batch, queries, shape.values);
+    a.cotangent.fetch::<T>(operands[at + 2], batch, queries, shape.values);
+}
+
+/// Writes the gradients of a block of keys and values, or adds to them.
 ///
 /// # Safety
 /// As [`Kernel::run`].
@@ -262,6 +287,7 @@ unsafe fn add_to_keys<T: Real>(
     a: &AttentionGradient,
     batch: usize,
     [queries, keys]: [Part; 2],
+    add: bool,
     gradients: &[*mut u8],
     room: &Room<T>,
 ) {
@@ -287,7 +313,7 @@ unsafe fn add_to_keys<T: Real>(
                 b: Columns::rows(rows.wrapping_add(first * row), row),
                 c: out.at::<T>(base, batch, keys.first + key),
                 c_row: out.row,
-                add: true,
+                add,
             };
             // SAFETY: the rows are this pair's own in this stage; what is read of weights was written, or is zero beyond a row's keys.
             unsafe { T::multiply(&product, a.isa) };

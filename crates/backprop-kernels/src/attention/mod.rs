@@ -16,9 +16,12 @@ mod rows;
 pub use forward::Attention;
 pub use gradient::AttentionGradient;
 
+use real::fetch_rows;
+
 use crate::DType;
 use crate::gemm::round64;
 use crate::gemm::source::Strided;
+use std::ops::Range;
 
 /// What attention is computed of.
 #[derive(Clone, PartialEq, Debug)]
@@ -102,6 +105,11 @@ impl Matrix {
         Matrix { batch, row: strides.row, col: strides.col }
     }
 
+    /// Asks for rows of a batch, of so many columns.
+    fn fetch<T>(&self, base: *mut u8, batch: usize, rows: &Range<usize>, cols: usize) {
+        fetch_rows(self.at::<T>(base, batch, rows.start), [self.row, self.col], rows.len(), cols);
+    }
+
     /// A row of a batch.
     fn at<T>(&self, base: *mut u8, batch: usize, row: usize) -> *mut T {
         base.cast::<T>().wrapping_offset(self.batch.offset(batch) + row as isize * self.row)
@@ -144,9 +152,22 @@ impl Shape {
         keys.next_multiple_of(LANES)
     }
 
-    /// Panels of rows of a block: (first, rows).
-    fn panels(rows: usize) -> impl Iterator<Item = (usize, usize)> {
-        (0..rows).step_by(ROWS).map(move |row| (row, (rows - row).min(ROWS)))
+    /// Panels of rows of a block: (first, rows). Where attention is causal all but the last have [`ROWS`], else they are even.
+    fn panels(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (count, causal) = (rows.div_ceil(ROWS), self.causal);
+        let start = move |panel: usize| if causal { (panel * ROWS).min(rows) } else { panel * rows / count };
+        (0..count).map(move |panel| (start(panel), start(panel + 1) - start(panel)))
+    }
+
+    /// The batch after one, if each is a single block of queries and one of keys.
+    fn next(&self, batch: usize) -> Option<usize> {
+        (self.queries.count == 1 && self.keys.count == 1 && batch + 1 < self.batches).then_some(batch + 1)
+    }
+
+    /// The keys that go with queries where both are a single block: as large a share.
+    fn keys_of(&self, queries: &Range<usize>) -> Range<usize> {
+        let key = |query: usize| query * self.keys.extent / self.queries.extent;
+        key(queries.start)..key(queries.end)
     }
 }
 
