@@ -5,7 +5,7 @@
 
 use super::access;
 use super::compile::{Class, Plan, Sized, Slot};
-use super::jit::{Function, MAX_STREAMS};
+use super::jit::{Elements, Function, MAX_STREAMS};
 use super::machine::Region;
 use super::program::{MAX_RANK, Reg, TileProgram};
 use super::step::{Part, Step, StoreStep};
@@ -31,6 +31,16 @@ pub(super) struct Stream {
     /// Bytes of an element.
     pub(super) size: usize,
     pub(super) source: Source,
+}
+
+impl Stream {
+    fn elements(&self, by_rows: bool) -> Elements {
+        let same = match &self.source {
+            Source::Operand { strides, .. } => by_rows && strides.iter().rev().nth(1) == Some(&0),
+            _ => false,
+        };
+        Elements { flags: self.size == 1, same }
+    }
 }
 
 /// A compiled program.
@@ -60,8 +70,8 @@ impl Compiled {
     pub(super) fn new(program: &TileProgram, isa: Isa, results: &[Reg]) -> Option<Compiled> {
         let plan = Plan::new(program, results)?;
         let noted = plan.note()?;
-        let flags: Vec<bool> = noted.streams.iter().map(|stream| stream.size == 1).collect();
-        let function = Function::new(&noted.code, &flags, isa)?;
+        let elements: Vec<Elements> = noted.streams.iter().map(|stream| stream.elements(plan.by_rows)).collect();
+        let function = Function::new(&noted.code, &elements, isa)?;
         let layout = plan.layout(noted.slots.len());
         Some(Compiled {
             function,

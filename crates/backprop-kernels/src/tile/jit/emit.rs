@@ -53,10 +53,19 @@ const MASKS: std::ops::Range<u8> = 2..8;
 /// The register of the last vector's lanes in AVX2.
 const NARROW_LANES: u8 = 15;
 
+/// The elements of a stream.
+#[derive(Clone, Copy)]
+pub(in crate::tile) struct Elements {
+    /// They are single bytes.
+    pub(in crate::tile) flags: bool,
+    /// Every row has the same.
+    pub(in crate::tile) same: bool,
+}
+
 /// The instructions of a function of a [`Frame`] in the calling convention of System V; `None` if the code needs more registers than
-/// there are. `flags[s]` says whether the elements of a stream are single bytes.
-pub(super) fn emit(code: &Code, flags: &[bool], wide: bool) -> Option<Vec<u8>> {
-    if flags.len() > MAX_STREAMS || (!wide && flags.contains(&true)) {
+/// there are.
+pub(super) fn emit(code: &Code, streams: &[Elements], wide: bool) -> Option<Vec<u8>> {
+    if streams.len() > MAX_STREAMS || (!wide && streams.iter().any(|stream| stream.flags)) {
         return None;
     }
     let mut asm = Assembler { bytes: Vec::new(), wide };
@@ -70,23 +79,23 @@ pub(super) fn emit(code: &Code, flags: &[bool], wide: bool) -> Option<Vec<u8>> {
         asm.vector_at(MOVUPS_LOAD, NARROW_LANES, RDI, i32::from(LANES_AT));
     }
     asm.load(RAX, RDI, ADDRESSES);
-    (0..flags.len()).for_each(|s| asm.load(STREAMS[s], RAX, 8 * s as u8));
+    (0..streams.len()).for_each(|s| asm.load(STREAMS[s], RAX, 8 * s as u8));
     let row = asm.bytes.len();
     asm.restart();
     asm.compare(WHOLE);
     let no_whole = asm.jump(Condition::NotBelow);
     let next = asm.bytes.len();
-    body(&mut asm, code, false)?;
+    body(&mut asm, code, streams, false)?;
     asm.advance(if wide { 16 } else { 8 });
     asm.compare(WHOLE);
     asm.jump_back(Condition::Below, next);
     asm.land(no_whole);
     asm.compare(LENGTH);
     let no_part = asm.jump(Condition::NotBelow);
-    body(&mut asm, code, true)?;
+    body(&mut asm, code, streams, true)?;
     asm.land(no_part);
     asm.load(RAX, RDI, STRIDES);
-    (0..flags.len()).for_each(|s| asm.add(STREAMS[s], RAX, 8 * s as u8));
+    (0..streams.len()).for_each(|s| asm.add(STREAMS[s], RAX, 8 * s as u8));
     asm.count_down(ROWS);
     asm.jump_back(Condition::NotZero, row);
     SAVED.iter().rev().for_each(|&r| asm.pop(r));
@@ -95,7 +104,7 @@ pub(super) fn emit(code: &Code, flags: &[bool], wide: bool) -> Option<Vec<u8>> {
 }
 
 /// One vector: all of it, or the lanes that are there.
-fn body(asm: &mut Assembler, code: &Code, part: bool) -> Option<()> {
+fn body(asm: &mut Assembler, code: &Code, streams: &[Elements], part: bool) -> Option<()> {
     let memory = |inst: &Inst| matches!(inst, Inst::Load { .. } | Inst::LoadFlags { .. });
     let last_load = code.insts.iter().rposition(memory).unwrap_or(0);
     // What is stored may overwrite what is still to be loaded: stores follow the last load.
@@ -111,6 +120,7 @@ fn body(asm: &mut Assembler, code: &Code, part: bool) -> Option<()> {
     let mut body = Body {
         asm,
         code,
+        streams,
         part,
         last_use,
         place: vec![0; code.insts.len()],
@@ -133,6 +143,7 @@ fn body(asm: &mut Assembler, code: &Code, part: bool) -> Option<()> {
 struct Body<'a> {
     asm: &'a mut Assembler,
     code: &'a Code,
+    streams: &'a [Elements],
     part: bool,
     /// The last instruction or store that needs a value.
     last_use: Vec<usize>,
@@ -234,7 +245,7 @@ impl Body<'_> {
 
     fn load(&mut self, stream: usize) -> Option<()> {
         let (target, place) = (self.target()?, Place::Stream { base: STREAMS[stream], scale: 2 });
-        if !self.part && self.asm.wide {
+        if !self.part && self.asm.wide && !self.streams[stream].same {
             // A vector is a cache line.
             self.asm.prefetch(STREAMS[stream], AHEAD);
         }

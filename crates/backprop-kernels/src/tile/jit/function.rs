@@ -1,5 +1,5 @@
 use super::code::Code;
-use super::emit::{Frame, emit};
+use super::emit::{Elements, Frame, emit};
 use super::memory::Instructions;
 use crate::Isa;
 
@@ -12,15 +12,14 @@ pub(in crate::tile) struct Function {
 }
 
 impl Function {
-    /// `flags[s]` says whether the elements of a stream are single bytes. `None` where the instruction set or the system does not
-    /// serve, or the code is too large.
-    pub(in crate::tile) fn new(code: &Code, flags: &[bool], isa: Isa) -> Option<Function> {
+    /// `None` where the instruction set or the system does not serve, or the code is too large.
+    pub(in crate::tile) fn new(code: &Code, streams: &[Elements], isa: Isa) -> Option<Function> {
         let wide = match isa {
             Isa::Avx512 => true,
             Isa::Avx2 => false,
             Isa::Portable => return None,
         };
-        let instructions = Instructions::new(&emit(code, flags, wide)?)?;
+        let instructions = Instructions::new(&emit(code, streams, wide)?)?;
         Some(Function { instructions, constants: code.constants.iter().map(|&bits| [bits; 16]).collect(), wide })
     }
 

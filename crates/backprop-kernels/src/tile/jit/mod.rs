@@ -11,6 +11,6 @@ mod memory;
 mod note;
 
 pub(super) use code::{Code, Id, Inst};
-pub(super) use emit::{MAX_STREAMS, SLOT};
+pub(super) use emit::{Elements, MAX_STREAMS, SLOT};
 pub(super) use function::Function;
 pub(super) use note::{note, supports};
