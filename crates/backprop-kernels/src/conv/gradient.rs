@@ -50,7 +50,16 @@ pub(super) struct Gradient {
     cols: usize,
     /// Columns are read where they lie.
     direct: bool,
+    /// Every term of every tap meets the input.
+    bounded: bool,
     units_per_task: usize,
+}
+
+/// The terms of a chunk that meet the input at a tap, those of tiles of one vector of columns and of two.
+struct Lists {
+    /// Their rows are those of tap 0.
+    terms: [[Term; KC]; 2],
+    counts: [Option<usize>; 2],
 }
 
 /// A block of the output and the chunks it sums.
@@ -94,6 +103,7 @@ impl Gradient {
             rows *= std::mem::replace(&mut inner.taps, 1);
         }
         let taps: usize = dims.iter().map(|d| d.taps).product();
+        let bounded = dims.iter().all(Dim::is_bounded);
         let (row_step, tap_step) = if merged { (1, rows) } else { (taps, 1) };
         let (band, cols) = block(x, rows, tiles);
         // Copied columns stay in the first-level cache, which pays where many tiles use them; far apart they are better left.
@@ -125,6 +135,7 @@ impl Gradient {
             band,
             cols,
             direct,
+            bounded,
             units_per_task,
         }
     }
@@ -176,23 +187,32 @@ impl Gradient {
         }
     }
 
-    /// The terms of a chunk that meet the input at a tap, with their columns `width` apart; returns their number.
+    /// Index of a tap in each dimension, the innermost last.
+    fn places(&self, mut tap: usize) -> [usize; MAX_RANK] {
+        let mut places = [0; MAX_RANK];
+        for (place, dim) in places.iter_mut().zip(&self.dims).rev() {
+            *place = tap % dim.taps;
+            tap /= dim.taps;
+        }
+        places
+    }
+
+    /// From the rows of tap 0 to those of a tap.
+    fn shift(&self, tap: usize) -> isize {
+        self.places(tap).iter().zip(&self.dims).map(|(&at, dim)| at as isize * dim.tap_step * dim.lhs).sum()
+    }
+
+    /// The terms of a chunk that meet the input at a tap, with the rows of tap 0 and their columns `width` apart; returns their number.
     fn terms(&self, runs: &Runs, tap: usize, lhs: *const f32, width: usize, terms: &mut [Term; KC]) -> usize {
         let Some((inner, outer)) = self.dims.split_last() else { return 0 };
-        let (at, mut rest) = (tap % inner.taps, tap / inner.taps);
-        let (mut shift, mut taps) = (at as isize * inner.tap_step * inner.lhs, [0; MAX_RANK]);
-        for (tap, dim) in taps.iter_mut().zip(outer).rev() {
-            *tap = (rest % dim.taps) as isize * dim.tap_step;
-            rest /= dim.taps;
-            shift += *tap * dim.lhs;
-        }
-        let valid = inner.valid(at);
+        let taps = self.places(tap);
+        let valid = inner.valid(taps[outer.len()]);
         let mut count = 0;
         'runs: for run in runs.all() {
-            let mut offset = shift;
+            let mut offset = 0;
             for ((dim, at), tap) in outer.iter().zip(run.outer).zip(taps) {
                 // A negative position is huge as an unsigned number.
-                if (at + tap) as usize >= dim.input {
+                if (at + tap as isize * dim.tap_step) as usize >= dim.input {
                     continue 'runs;
                 }
                 offset += at * dim.lhs;
@@ -250,7 +270,7 @@ impl Gradient {
 
     /// # Safety
     /// As [`Phased::run`].
-    unsafe fn compute(&self, number: usize, (runs, terms): (&mut Runs, &mut [Term; KC]), memory: Memory<'_>) {
+    unsafe fn compute(&self, number: usize, (runs, lists): (&mut Runs, &mut Lists), memory: Memory<'_>) {
         let unit = self.unit(number);
         let (row, height) = (unit.rows.start, unit.rows.len());
         let (batch, col0, cols) = (unit.batch, unit.col0, unit.cols);
@@ -269,12 +289,13 @@ impl Gradient {
             }
             let b = if self.direct { rhs } else { panels };
             let ahead = self.ahead(number, &unit, chunk);
+            lists.counts = [None; 2];
             for tap in 0..self.taps {
                 let to = to.wrapping_offset((tap * self.tap_step) as isize * ld);
                 let ahead = if tap == 0 { ahead } else { (0, 0) };
                 let add = chunk > unit.chunks.start;
                 // SAFETY: the rows of this tap lie within the area.
-                unsafe { self.multiply(runs, tap, row..row + height, cols, (lhs, b), (to, ld), add, ahead, terms) };
+                unsafe { self.multiply(runs, tap, row..row + height, cols, (lhs, b), (to, ld), add, ahead, lists) };
             }
         }
         if self.x.splits() == 1 && self.finish.in_place().is_none() {
@@ -299,13 +320,17 @@ impl Gradient {
         (to, ld): (*mut f32, isize),
         add: bool,
         ahead: (isize, isize),
-        terms: &mut [Term; KC],
+        lists: &mut Lists,
     ) {
-        let mut known = (0, 0);
+        if !self.bounded {
+            lists.counts = [None; 2];
+        }
+        let shift = rows.start as isize + self.shift(tap);
         for (col, count, width) in self.tiles.panels(cols) {
-            if known.0 != width {
-                known = (width, self.terms(runs, tap, lhs, width, terms));
-            }
+            let list = width / self.tiles.lanes - 1;
+            let terms = &mut lists.terms[list];
+            let known = *lists.counts[list].get_or_insert_with(|| self.terms(runs, tap, lhs, width, terms));
+            let terms = &terms[..known];
             let b = b.wrapping_add(if self.direct { col } else { col * self.depth() });
             let c_row = ld * self.row_step as isize;
             for (row, height) in Tiles::bands(rows.len(), self.tiles.adjacent) {
@@ -313,9 +338,9 @@ impl Gradient {
                 let to = Target { cols: count, c, c_row, add };
                 // Rows are fetched by the first panel, columns by the first band.
                 let ahead = (if col == 0 { ahead.0 } else { 0 }, if row == 0 && self.direct { ahead.1 } else { 0 });
-                let tile = Scattered { terms: &terms[..known.1], row: rows.start + row, b, to, ahead };
+                let tile = Scattered { terms, row: shift + row as isize, b, to, ahead };
                 // SAFETY: the tile lies within the block.
-                unsafe { self.tiles.scattered[width / self.tiles.lanes - 1][height - 1](&tile) };
+                unsafe { self.tiles.scattered[list][height - 1](&tile) };
             }
         }
     }
@@ -404,12 +429,12 @@ impl Phased for Gradient {
         if phase == 0 {
             return;
         }
-        let mut terms = [Term { a: std::ptr::null(), b: 0 }; KC];
+        let mut lists = Lists { terms: [[Term { a: std::ptr::null(), b: 0 }; KC]; 2], counts: [None; 2] };
         let mut runs = Runs::new();
         let first = task.saturating_mul(self.units_per_task);
         for unit in first..self.units().min(first.saturating_add(self.units_per_task)) {
             // SAFETY: as the caller vouches.
-            unsafe { self.compute(unit, (&mut runs, &mut terms), memory) };
+            unsafe { self.compute(unit, (&mut runs, &mut lists), memory) };
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Term {
 pub(super) struct Scattered<'a> {
     pub terms: &'a [Term],
     /// Offset of the first row from the address of a term.
-    pub row: usize,
+    pub row: isize,
     /// Whole vectors of columns.
     pub b: *const f32,
     pub to: Target,
@@ -164,7 +164,7 @@ unsafe fn scattered<const MR: usize, const NV: usize>(t: &Scattered<'_>) {
     for term in t.terms {
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as the caller vouches.
-            let a = unsafe { *term.a.add(t.row + i) };
+            let a = unsafe { *term.a.wrapping_offset(t.row + i as isize) };
             for (j, sum) in sums[..width].iter_mut().enumerate() {
                 // SAFETY: as the caller vouches.
                 *sum += a * unsafe { *t.b.offset(term.b).add(j) };

@@ -144,7 +144,7 @@ unsafe fn gathered_avx512<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
 unsafe fn scattered_avx512<const MR: usize, const NV: usize>(t: &Scattered<'_>) {
     let mut acc = [[_mm512_setzero_ps(); NV]; MR];
     for term in t.terms {
-        let (a, b) = (term.a.wrapping_add(t.row), t.b.wrapping_offset(term.b));
+        let (a, b) = (term.a.wrapping_offset(t.row), t.b.wrapping_offset(term.b));
         prefetch(a.wrapping_offset(t.ahead.0));
         for j in 0..NV {
             prefetch(b.wrapping_offset(t.ahead.1).wrapping_add(16 * j));
@@ -202,7 +202,7 @@ unsafe fn gathered_avx2<const MR: usize, const NV: usize>(t: &Gathered<'_>) {
 unsafe fn scattered_avx2<const MR: usize, const NV: usize>(t: &Scattered<'_>) {
     let mut acc = [[_mm256_setzero_ps(); NV]; MR];
     for term in t.terms {
-        let (a, b) = (term.a.wrapping_add(t.row), t.b.wrapping_offset(term.b));
+        let (a, b) = (term.a.wrapping_offset(t.row), t.b.wrapping_offset(term.b));
         prefetch(a.wrapping_offset(t.ahead.0));
         prefetch(b.wrapping_offset(t.ahead.1));
         // SAFETY: as the caller vouches.

@@ -45,6 +45,12 @@ impl Dim {
         meet(self.input, self.origin + tap as isize * self.tap_step, self.term_step, self.terms)
     }
 
+    /// Whether every term of every tap meets the input.
+    pub fn is_bounded(&self) -> bool {
+        let last = self.term_step * self.terms.saturating_sub(1) as isize + self.tap_step * self.taps.saturating_sub(1) as isize;
+        self.origin >= 0 && self.origin + last < self.input as isize
+    }
+
     /// The taps, out of `taps` from `first` on, that meet the input at a place of tap 0, counted from `first`.
     pub fn taps_at(&self, place: isize, first: usize, taps: usize) -> Range<usize> {
         meet(self.input, place + first as isize * self.tap_step, self.tap_step, taps)
