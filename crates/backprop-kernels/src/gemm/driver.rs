@@ -18,6 +18,13 @@ const MOVED: usize = 1 << 14;
 /// Terms that are packed of all panels before the next ones, where panels share cache lines.
 const STRIP: usize = 8;
 
+/// Elements of B up to which the second-level cache keeps all of it for the next rows.
+const RIGHT: usize = 1 << 18;
+
+/// Terms and outputs up to which it takes longer to ask for what an epilogue will need than to wait for it.
+const SHORT: usize = 128;
+const FEW_OUTPUTS: usize = 1 << 19;
+
 /// How a block gets one of its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
@@ -56,6 +63,9 @@ pub(crate) struct Driver {
     in_place: Option<isize>,
     /// Rows are finished panel by panel, while they are in the first-level cache, rather than block by block.
     by_panels: bool,
+    /// All columns of a row come one after the other, so that threads share the rows of A and of the output: what a thread's core
+    /// made of a batch's rows it reads in the next layer. Else all rows of a column.
+    rows_first: bool,
 }
 
 /// Memory of a running task.
@@ -134,6 +144,9 @@ impl Driver {
         let units = x.batch * splits * col_blocks * row_blocks;
         let unit = block.m * block.n * (x.k.div_ceil(splits) + 16);
         let units_per_task = if small { units.max(1) } else { (SMALL / 2 / unit).max(1) };
+        let direct = [&a, &b].iter().all(|side| side.mode != Mode::Private);
+        let activations = a.source.strides().is_some_and(|(_, term)| term == 1);
+        let rows_first = direct && activations && splits == 1 && x.n * x.k <= RIGHT;
         let (in_place, tasks) = (finish.in_place(), [0, units.div_ceil(units_per_task), finish.combine_tasks()]);
         let mut driver = Driver {
             x,
@@ -150,6 +163,7 @@ impl Driver {
             tasks,
             in_place,
             by_panels,
+            rows_first,
         };
         driver.tasks[0] = driver.pack_tasks(&driver.a, row_blocks, block.m) + driver.pack_tasks(&driver.b, col_blocks, block.n);
         if x.outputs() == 0 {
@@ -210,6 +224,11 @@ impl Driver {
     /// Whether a panel of rows is finished before the next begins, so that all use the same place.
     fn one_panel_at_a_time(&self) -> bool {
         self.by_panels && self.x.chunks() == 1
+    }
+
+    /// Whether tiles ask for what the epilogue will need.
+    fn fetches(&self) -> bool {
+        self.by_panels && (self.x.k > SHORT || self.x.outputs() > FEW_OUTPUTS)
     }
 
     pub fn scratch(&self) -> usize {
@@ -368,8 +387,11 @@ impl Driver {
     }
 
     fn unit(&self, number: usize) -> Unit {
-        let (row_block, rest) = (number % self.row_blocks, number / self.row_blocks);
-        let (col_block, rest) = (rest % self.col_blocks, rest / self.col_blocks);
+        let (inner, outer) =
+            if self.rows_first { (self.col_blocks, self.row_blocks) } else { (self.row_blocks, self.col_blocks) };
+        let (at, rest) = (number % inner, number / inner);
+        let (row_block, col_block, rest) =
+            if self.rows_first { (rest % outer, at, rest / outer) } else { (at, rest % outer, rest / outer) };
         Unit { batch: rest / self.splits, split: rest % self.splits, col_block, row_block }
     }
 
@@ -476,7 +498,7 @@ impl Driver {
                 };
                 let tile = self.micro.tile(a_row == 1, width / self.micro.lanes, count);
                 let c = c.wrapping_add(col0);
-                if last && self.by_panels {
+                if last && self.fetches() {
                     let tile = Area { row0: area.row0 + row0, rows: count, col0: area.col0 + col0, cols, ..area };
                     self.finish.fetch(tile, memory.operands);
                 }

@@ -63,8 +63,12 @@ impl Driver {
     /// What a unit reads in place of a chunk of an operand, unless the unit before has just read the same.
     fn lanes(&self, is_a: bool, unit: Unit, chunk: usize, memory: Memory<'_>) -> Group {
         let Unit { batch, row_block, col_block, .. } = unit;
-        let (side, at, again) =
-            if is_a { (&self.a, row_block, self.row_blocks == 1 && col_block > 0) } else { (&self.b, col_block, row_block > 0) };
+        let (again_a, again_b) = if self.rows_first {
+            (col_block > 0, self.col_blocks == 1 && row_block > 0)
+        } else {
+            (self.row_blocks == 1 && col_block > 0, row_block > 0)
+        };
+        let (side, at, again) = if is_a { (&self.a, row_block, again_a) } else { (&self.b, col_block, again_b) };
         let (_, count, _) = self.extent(is_a, at);
         let kept = again && count * self.x.k.div_ceil(self.splits) <= KEPT;
         match (side.mode, side.source.strides()) {
