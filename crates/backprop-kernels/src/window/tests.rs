@@ -43,6 +43,10 @@ fn specs(random: &mut Random) -> Vec<WindowSpec> {
         WindowSpec { strides: vec![1, 2, 2, 1], ..WindowSpec::tiling(&[2, 7, 6, 160], &[1, 3, 3, 1]) },
         WindowSpec::tiling(&[5, 4, 90, 200], &[1, 2, 3, 1]),
         WindowSpec::tiling(&[1, 3, 5, 17], &[1, 4, 2, 1]),
+        // As many channels as a part of a vector, and vectors of every length.
+        WindowSpec::tiling(&[2, 6, 5, 4], &[1, 2, 2, 1]),
+        WindowSpec::tiling(&[3, 4, 4, 8], &[1, 2, 2, 1]),
+        WindowSpec::tiling(&[2, 4, 6, 31], &[1, 2, 3, 1]),
         WindowSpec::tiling(&[], &[]),
         WindowSpec::tiling(&[0, 4], &[1, 2]),
         WindowSpec::tiling(&[3, 0], &[2, 1]),
