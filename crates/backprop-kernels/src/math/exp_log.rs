@@ -1,5 +1,5 @@
 use super::number::Number;
-use super::{polynomial, polynomial_by_pairs};
+use super::polynomial;
 
 /// 1.5·2²³: adding it rounds a small `f32` to an integer held in the low mantissa bits.
 pub(super) const ROUNDER: f32 = 12_582_912.0;
@@ -29,7 +29,7 @@ fn exp_parts<N: Number>(x: N) -> (N, N) {
     let count = shifted - x.constant(ROUNDER);
     let r = count.madd(x.constant(-LN2_LO), count.madd(x.constant(-LN2_HI), x));
     let tail = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
-    let poly = polynomial_by_pairs(r, tail);
+    let poly = polynomial(r, tail);
     (n, (r * r).madd(poly, r))
 }
 

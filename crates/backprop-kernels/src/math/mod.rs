@@ -94,28 +94,6 @@ fn polynomial<N: Number, const D: usize>(x: N, coefficients: [f32; D]) -> N {
     sum
 }
 
-/// The same by Estrin's scheme: pairs of terms, then pairs of pairs, so that few multiply-adds wait for one another.
-#[inline(always)]
-fn polynomial_by_pairs<N: Number, const D: usize>(x: N, coefficients: [f32; D]) -> N {
-    let mut sums = coefficients.map(|c| x.constant(c));
-    let (mut power, mut count) = (x, D);
-    while count > 1 {
-        // The highest term of an odd number waits for the next round.
-        let odd = count % 2;
-        let mut pair = 0;
-        while pair < count / 2 {
-            let high = odd + 2 * pair;
-            sums[odd + pair] = sums[high].madd(power, sums[high + 1]);
-            pair += 1;
-        }
-        count = odd + count / 2;
-        if count > 1 {
-            power = power * power;
-        }
-    }
-    sums[0]
-}
-
 /// The same of a number itself.
 #[inline(always)]
 pub(crate) fn horner<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {

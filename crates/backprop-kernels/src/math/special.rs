@@ -1,6 +1,6 @@
 use super::exp_log::{exp, expm1_normal};
 use super::number::Number;
-use super::polynomial_by_pairs;
+use super::polynomial;
 
 /// Hyperbolic tangent, `(e²ˣ − 1)/(e²ˣ + 1)`. Beyond 9.02 it is 1 to the last bit.
 #[inline(always)]
@@ -33,5 +33,5 @@ pub(crate) fn erf<N: Number>(x: N) -> N {
         -6.366_184_4e-1,
         -1.283_791_8e-1,
     ];
-    expm1_normal(polynomial_by_pairs(a, p).madd(a, -a)).copysign(x)
+    expm1_normal(polynomial(a, p).madd(a, -a)).copysign(x)
 }
