@@ -89,6 +89,8 @@ fn sigterm_and_resume_with_other_threads_end_with_the_same_bits() {
             let said = said(&output);
             match output.status.code() {
                 Some(143) if said.contains("before training began") => {}
+                // On a busy machine the signal can come before the program has taken it over.
+                None if said.is_empty() => {}
                 Some(143) => {
                     stops += 1;
                     assert!(said.contains("go on with: backprop train --resume stopped"), "{name}: {said}");
