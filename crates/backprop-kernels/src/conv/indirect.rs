@@ -8,7 +8,8 @@ use super::lines::{Lines, MAX_ROWS, addresses};
 use super::micro::{Gathered, Run, Target, Tiles};
 use super::pad::Pad;
 use super::patches::{MAX_RANK, Patches};
-use super::spec::{ConvDim, ConvSpec, Phase};
+use super::spec::{ConvSpec, Phase};
+use super::terms::Dim;
 use super::weights::Weights;
 use crate::Isa;
 use crate::ahead::{Ahead, share};
@@ -306,12 +307,8 @@ fn across(phase: &Phase, patches: &Patches) -> Option<usize> {
 
 /// The share of positions and window elements that meet the padding, of inputs without holes.
 fn padding(spec: &ConvSpec) -> f64 {
-    let inside = |d: &ConvDim| {
-        let at = |o: usize, w: usize| (o * d.stride + w * d.rhs_dilation) as isize - d.pad_low;
-        let meet = |o: usize| (0..d.window).filter(|&w| (0..d.input as isize).contains(&at(o, w))).count();
-        (0..d.output).map(meet).sum::<usize>() as f64 / (d.output * d.window).max(1) as f64
-    };
-    1.0 - spec.spatial.iter().map(inside).product::<f64>()
+    let inside = |d: Dim| (0..d.taps).map(|tap| d.valid(tap).len()).sum::<usize>() as f64 / (d.taps * d.terms).max(1) as f64;
+    1.0 - Dim::all(spec).into_iter().map(inside).product::<f64>()
 }
 
 /// Rows and columns of a block.

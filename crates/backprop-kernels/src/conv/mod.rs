@@ -48,6 +48,7 @@ use patches::{InputDim, MAX_SPATIAL, Patches, RowDim};
 pub use spec::{ConvDim, ConvSpec};
 use spec::{Groups, Phase, phases};
 use staged::{Staged, dense};
+use terms::Dim;
 use winograd::Winograd;
 use winograd_gradient::WinogradGradient;
 
@@ -288,10 +289,8 @@ fn source(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Box<dyn So
 }
 
 fn patches(spec: &ConvSpec, groups: Groups, rows: &[Row], isa: Isa) -> Patches {
-    let bounded = spec.spatial.iter().all(|d| {
-        let last = (d.output.max(1) - 1) * d.stride + (d.window.max(1) - 1) * d.rhs_dilation;
-        d.pad_low <= 0 && d.lhs_dilation == 1 && (last as isize - d.pad_low) < d.input as isize
-    });
+    let holes = spec.spatial.iter().any(|d| d.lhs_dilation != 1);
+    let bounded = !holes && Dim::all(spec).iter().all(Dim::is_bounded);
     let input = |d: &ConvDim| InputDim { extent: d.input, stride: d.lhs, dilation: d.lhs_dilation as isize, origin: -d.pad_low };
     Patches {
         groups: Strided::new([(groups.count, groups.lhs)]),

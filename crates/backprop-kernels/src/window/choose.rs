@@ -3,6 +3,7 @@
 use crate::ahead::prefetch;
 use crate::simd::per_isa;
 use crate::{DType, Isa};
+use std::marker::PhantomData;
 
 /// Channels that are dealt with at a time, at most.
 const MOST: usize = 16;
@@ -105,7 +106,7 @@ impl Selecting {
     /// `None` but for `F32` and `F64`.
     pub fn of(dtype: DType, isa: Isa) -> Option<Selecting> {
         fn loops<T: Real>(isa: Isa) -> Selecting {
-            Selecting { place: place::<T>(isa), add: add::<T>(isa), gather: gather::<T>(isa) }
+            Selecting { place: scatter::<T, Place>(isa), add: scatter::<T, Add>(isa), gather: gather::<T>(isa) }
         }
         match dtype {
             DType::F32 => Some(loops::<f32>(isa)),
@@ -139,16 +140,31 @@ unsafe fn choose<T: Real, const L: usize>(windows: Windows<'_>, input: *const T,
     which
 }
 
-struct Scatter<'p, T, const PLACE: bool> {
+/// What happens to the rows under a window.
+trait Manner: 'static {
+    /// Whether they begin as zero, rather than as what they hold.
+    const FRESH: bool;
+}
+struct Place;
+struct Add;
+impl Manner for Place {
+    const FRESH: bool = true;
+}
+impl Manner for Add {
+    const FRESH: bool = false;
+}
+
+struct Scatter<'p, T, M> {
     windows: Windows<'p>,
     input: *const T,
     target: *mut T,
     /// Bytes from one row of the target to the next.
     row: usize,
     values: *const T,
+    manner: PhantomData<M>,
 }
 
-impl<T: Real, const PLACE: bool> Channels for Scatter<'_, T, PLACE> {
+impl<T: Real, M: Manner> Channels for Scatter<'_, T, M> {
     #[inline(always)]
     unsafe fn lanes<const L: usize>(&self, first: usize) {
         let windows = self.windows;
@@ -160,7 +176,7 @@ impl<T: Real, const PLACE: bool> Channels for Scatter<'_, T, PLACE> {
                 for (number, &position) in (0..).zip(windows.positions) {
                     let row = self.target.wrapping_add(first).wrapping_byte_add((position + window * windows.step) * self.row);
                     let row = row.cast::<[T; L]>();
-                    let mut to = if PLACE { [T::default(); L] } else { row.read_unaligned() };
+                    let mut to = if M::FRESH { [T::default(); L] } else { row.read_unaligned() };
                     for ((to, which), x) in to.iter_mut().zip(which).zip(values) {
                         *to = if which == number { *to + x } else { *to };
                     }
@@ -174,29 +190,14 @@ impl<T: Real, const PLACE: bool> Channels for Scatter<'_, T, PLACE> {
 /// # Safety
 /// As documented at [`ScatterFn`].
 #[inline(always)]
-unsafe fn place_body<T: Real, const FMA: bool>(
+unsafe fn scatter_body<T: Real, M: Manner, const FMA: bool>(
     windows: Windows<'_>,
     input: *const u8,
     (target, row): (*mut u8, usize),
     values: *const u8,
 ) {
-    let scatter: Scatter<'_, T, true> =
-        Scatter { windows, input: input.cast(), target: target.cast(), row, values: values.cast() };
-    // SAFETY: promised by the caller.
-    unsafe { each_channel(windows.channels, &scatter) };
-}
-
-/// # Safety
-/// As documented at [`ScatterFn`].
-#[inline(always)]
-unsafe fn add_body<T: Real, const FMA: bool>(
-    windows: Windows<'_>,
-    input: *const u8,
-    (target, row): (*mut u8, usize),
-    values: *const u8,
-) {
-    let scatter: Scatter<'_, T, false> =
-        Scatter { windows, input: input.cast(), target: target.cast(), row, values: values.cast() };
+    let (input, target, values) = (input.cast(), target.cast(), values.cast());
+    let scatter: Scatter<'_, T, M> = Scatter { windows, input, target, row, values, manner: PhantomData };
     // SAFETY: promised by the caller.
     unsafe { each_channel(windows.channels, &scatter) };
 }
@@ -236,6 +237,7 @@ unsafe fn gather_body<T: Real, const FMA: bool>(windows: Windows<'_>, input: *co
     unsafe { each_channel(windows.channels, &gather) };
 }
 
-per_isa! { fn place[T: Real](windows: Windows<'_>, input: *const u8, target: (*mut u8, usize), values: *const u8) = place_body }
-per_isa! { fn add[T: Real](windows: Windows<'_>, input: *const u8, target: (*mut u8, usize), values: *const u8) = add_body }
+per_isa! {
+    fn scatter[T: Real, M: Manner](windows: Windows<'_>, input: *const u8, target: (*mut u8, usize), values: *const u8) = scatter_body
+}
 per_isa! { fn gather[T: Real](windows: Windows<'_>, input: *const u8, second: *const u8, output: *mut u8) = gather_body }
