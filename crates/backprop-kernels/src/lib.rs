@@ -3,7 +3,8 @@
 //! A kernel is *planned* once from shapes, element types and instruction set, and then run every step through the one trait
 //! [`Kernel`]: stages separated by barriers, each stage a number of independent tasks. The order of every floating-point operation
 //! is a pure function of (shape, dtype) — never of thread count, cache size, timing or vector width — so results are identical
-//! bits on any number of threads and on AVX2 and AVX-512. The decomposition into tasks is one of (shape, dtype, instruction set).
+//! bits on any number of threads and on AVX2 and AVX-512. The decomposition into tasks is one of (shape, dtype, instruction set) and, for
+//! products, of the processor's maker: whether operands are packed.
 
 mod ahead;
 pub mod attention;

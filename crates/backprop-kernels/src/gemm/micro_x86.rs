@@ -54,6 +54,76 @@ fn element<const PACKED: bool>(bases: &[*const f32; 5], i: usize, row: isize) ->
     if PACKED { bases[0].wrapping_add(i) } else { bases[i / TRIPLE].wrapping_offset((i % TRIPLE) as isize * row) }
 }
 
+/// Of so many rows of two vectors, one loads its elements again for each vector.
+const AGAIN: usize = 2;
+
+/// Adds the products of a row's element at an address and each vector of columns, one or two, to the row's accumulators.
+///
+/// Where the multiply-add itself spreads the element, there is one instruction less, but each vector loads it again: what bounds a
+/// tile where two threads share a core is the number of instructions, and else that of loads. The compiler would always load once,
+/// and all elements it can reach before they are needed, for which there are no registers.
+macro_rules! row_avx512 {
+    ($row:ident, $acc:ident, $bv:ident, $address:literal, $($operand:tt)*) => {
+        if NV == 1 || $row % AGAIN == 1 {
+            for (acc, bv) in $acc.iter_mut().zip($bv) {
+                std::arch::asm!(
+                    concat!("vfmadd231ps {acc}, {b}, dword ptr [", $address, "]{{1to16}}"),
+                    acc = inout(zmm_reg) *acc,
+                    b = in(zmm_reg) bv,
+                    $($operand)*
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+        } else {
+            std::arch::asm!(
+                concat!("vbroadcastss {x}, dword ptr [", $address, "]"),
+                "vfmadd231ps {acc}, {b}, {x}",
+                "vfmadd231ps {other}, {c}, {x}",
+                x = out(zmm_reg) _,
+                acc = inout(zmm_reg) $acc[0],
+                other = inout(zmm_reg) $acc[NV - 1],
+                b = in(zmm_reg) $bv[0],
+                c = in(zmm_reg) $bv[NV - 1],
+                $($operand)*
+                options(pure, readonly, nostack, preserves_flags),
+            )
+        }
+    };
+}
+
+/// One term of a tile, `$term` terms after the one that the addresses of A are of.
+macro_rules! term_avx512 {
+    ($t:ident, $acc:ident, $mask:ident, $a:ident, $b:ident, $row:ident, $term:literal) => {{
+        let mut bv = [_mm512_setzero_ps(); NV];
+        for (j, bv) in bv.iter_mut().enumerate() {
+            *bv = if j + 1 < NV {
+                _mm512_loadu_ps($b.wrapping_add(16 * j))
+            } else {
+                _mm512_maskz_loadu_ps($mask, $b.wrapping_add(16 * j))
+            };
+        }
+        each_row!(MR, I, {
+            let acc = &mut $acc[I];
+            if NV > 2 {
+                let av = _mm512_set1_ps(*element::<PACKED>(&$a, I, $row).wrapping_add($term));
+                for (acc, bv) in acc.iter_mut().zip(bv) {
+                    *acc = _mm512_fmadd_ps(av, bv, *acc);
+                }
+            } else if PACKED {
+                row_avx512!(I, acc, bv, "{a} + {at}", a = in(reg) $a[0], at = const 4 * ($term * MR + I),);
+            } else {
+                let a = $a[I / TRIPLE];
+                match I % TRIPLE {
+                    0 => row_avx512!(I, acc, bv, "{a} + {at}", a = in(reg) a, at = const 4 * $term,),
+                    1 => row_avx512!(I, acc, bv, "{a} + 4 * {row} + {at}", a = in(reg) a, row = in(reg) $row, at = const 4 * $term,),
+                    _ => row_avx512!(I, acc, bv, "{a} + 8 * {row} + {at}", a = in(reg) a, row = in(reg) $row, at = const 4 * $term,),
+                }
+            }
+        });
+        $b = $b.wrapping_offset($t.b_step);
+    }};
+}
+
 /// # Safety
 /// `t` describes memory valid for MR rows, `t.k` terms and `t.cols` columns; the processor has AVX-512 F.
 #[target_feature(enable = "avx512f")]
@@ -63,26 +133,28 @@ unsafe fn avx512<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile)
     let mut acc = [[_mm512_setzero_ps(); NV]; MR];
     let row = if PACKED { 1 } else { t.a_row };
     let (mut a, mut b, mut ahead) = (bases::<PACKED>(t), t.b, t.ahead);
-    for _ in 0..t.k {
-        // SAFETY: the mask covers exactly the valid columns of B's last vector, and every row of A is valid at this step.
-        unsafe {
-            let mut bv = [_mm512_setzero_ps(); NV];
-            for (j, bv) in bv.iter_mut().enumerate() {
-                *bv = if j + 1 < NV {
-                    _mm512_loadu_ps(b.wrapping_add(16 * j))
-                } else {
-                    _mm512_maskz_loadu_ps(mask, b.wrapping_add(16 * j))
-                };
+    let adjacent = if PACKED { MR as isize } else { 1 };
+    let mut left = t.k;
+    if t.a_step == adjacent {
+        while left >= 4 {
+            for _ in 0..4 {
+                ahead.advance();
             }
-            each_row!(MR, I, {
-                let av = _mm512_set1_ps(*element::<PACKED>(&a, I, row));
-                for (acc, bv) in acc[I].iter_mut().zip(bv) {
-                    *acc = _mm512_fmadd_ps(av, bv, *acc);
-                }
-            });
+            // SAFETY: the mask covers exactly the valid columns of B's last vector, and every row of A is valid at these steps.
+            unsafe {
+                term_avx512!(t, acc, mask, a, b, row, 0);
+                term_avx512!(t, acc, mask, a, b, row, 1);
+                term_avx512!(t, acc, mask, a, b, row, 2);
+                term_avx512!(t, acc, mask, a, b, row, 3);
+            }
+            a.iter_mut().for_each(|a| *a = a.wrapping_offset(4 * adjacent));
+            left -= 4;
         }
+    }
+    for _ in 0..left {
+        // SAFETY: as above.
+        unsafe { term_avx512!(t, acc, mask, a, b, row, 0) };
         a.iter_mut().for_each(|a| *a = a.wrapping_offset(t.a_step));
-        b = b.wrapping_offset(t.b_step);
         ahead.advance();
     }
     for (i, acc) in acc.iter().enumerate() {

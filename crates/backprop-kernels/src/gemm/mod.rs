@@ -16,6 +16,7 @@ pub(crate) mod pack;
 mod pack_x86;
 pub(crate) mod parts;
 pub(crate) mod plan;
+mod reading;
 pub(crate) mod source;
 mod transposed;
 
@@ -28,7 +29,8 @@ use finish::{Logical, Output};
 pub use generic::GemmGeneric;
 use micro::Micro;
 use parts::Parts;
-use plan::Extents;
+use plan::{Block, Extents};
+use reading::Reading;
 use source::{Matrix, Runs, Strided};
 use transposed::Transposed;
 
@@ -110,16 +112,11 @@ impl GemmSpec {
     }
 
     /// What the product costs in this orientation, in multiply-adds. The bits are the same in both.
-    fn cost(&self, micro: &Micro, store: usize) -> usize {
+    fn cost(&self, reading: Reading, micro: &Micro, store: usize) -> usize {
         // Tiles of one vector load as often as they multiply: they take the time of two.
         let cols = if self.n > 1 { self.n.next_multiple_of(micro.cols()) } else { micro.lanes };
         let compute = self.m * cols * self.k;
-        let pack = match self.b_col {
-            _ if self.n == 1 => 0,
-            1 if self.b_row % ALIASED == 0 && self.m > FEW_ROWS_ALIASED => PACK_ALIASED,
-            1 => 0,
-            _ => PACK,
-        };
+        let pack = reading.packing(self, self.m);
         compute + pack * self.n * self.k + store * self.m * self.n
     }
 
@@ -161,12 +158,16 @@ impl Gemm {
 
     /// Plans a product that will run so often with the same B and other A's: see [`Kernel::shared_stages`].
     pub fn repeated(spec: GemmSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa, runs: usize) -> Gemm {
+        Gemm::read(spec, epilogue, isa, runs, Reading::here())
+    }
+
+    fn read(spec: GemmSpec, epilogue: Option<Arc<dyn Epilogue>>, isa: Isa, runs: usize, reading: Reading) -> Gemm {
         let plain = epilogue.is_none();
         let spec = if plain { spec.flattened() } else { spec };
         let micro = Micro::of(isa);
         let turned = spec.transposed();
         let stores = if plain { [spec.store(), turned.store()] } else { [0, STORE] };
-        let swapped = turned.cost(micro, stores[1]) < spec.cost(micro, stores[0]);
+        let swapped = turned.cost(reading, micro, stores[1]) < spec.cost(reading, micro, stores[0]);
         let spec = if swapped { turned } else { spec };
         let x = Extents { batch: spec.batches(), m: spec.m, n: spec.n, k: spec.k, runs, splits: None };
         let strided = |pick: fn(&BatchDim) -> isize| Strided::new(spec.batch.iter().map(|d| (d.extent, pick(d))));
@@ -176,7 +177,7 @@ impl Gemm {
             mode,
         };
         let rows = if swapped { x.m } else { x.m * runs };
-        let (a_mode, b_mode) = modes(&spec, x, rows, micro);
+        let (a_mode, b_mode) = reading.modes(&spec, x, rows, micro);
         let a = side(strided(|d| d.a), spec.a_row, spec.a_col, usize::from(swapped), a_mode);
         let b = side(strided(|d| d.b), spec.b_col, spec.b_row, usize::from(!swapped), b_mode);
         let out = Output {
@@ -186,12 +187,17 @@ impl Gemm {
             col: Strided::new([(spec.n, spec.c_col)]),
             logical: Logical::default(),
         };
+        let packed = reading == Reading::Packed && a_mode == Mode::Private && x.m > 2 * micro.rows;
+        let driver = |[a, b]: [Side; 2], out: Output, epilogue: Option<Arc<dyn Epilogue>>| match packed {
+            true => Driver::cut(x, micro, Block::packed(x, micro), [a, b], out, epilogue),
+            false => Driver::new(x, micro, a, b, out, epilogue),
+        };
         let driver = match epilogue {
             Some(inner) if swapped => {
                 let epilogue = Transposed { inner, simd: micro.simd() };
-                Driver::new(x, micro, a, b, out, Some(Arc::new(epilogue))).by_blocks()
+                driver([a, b], out, Some(Arc::new(epilogue))).by_blocks()
             }
-            _ => Driver::new(x, micro, a, b, out, epilogue),
+            _ => driver([a, b], out, epilogue),
         };
         Gemm { parts: Parts::new(vec![Box::new(driver)]) }
     }
@@ -199,43 +205,8 @@ impl Gemm {
 
 /// Multiply-adds in the time of packing an element of B whose columns are not adjacent: a fifth of a cycle.
 const PACK: usize = 6;
-/// The same where its terms are [`ALIASED`]: what is copied comes from memory, and the copy goes there.
-const PACK_ALIASED: usize = 24;
 /// Multiply-adds in the time of turning an element of C: half a cycle.
 const STORE: usize = 16;
-
-/// Rows or terms a multiple of so many elements apart, 4 KiB, share so few sets of the caches that they evict each other.
-const ALIASED: isize = 1024;
-
-/// Rows up to which B is read in place rather than packed for all blocks of rows.
-const FEW_ROWS: usize = 512;
-
-/// The same where B's terms are [`ALIASED`]: even the second-level cache does not keep a panel of them.
-const FEW_ROWS_ALIASED: usize = 128;
-
-/// Elements of A up to which a packed copy of it has a place in the workspace.
-const SHARED_A: usize = 1 << 22;
-
-/// How the operands of a plain product are read; so many rows, of all runs, use B.
-fn modes(spec: &GemmSpec, x: Extents, rows: usize, micro: &Micro) -> (Mode, Mode) {
-    let few = match spec {
-        _ if spec.b_row % ALIASED == 0 => FEW_ROWS_ALIASED,
-        // A product of two activations, a weight's gradient: B is as large as A, and comes from memory.
-        GemmSpec { a_row: 1, .. } => usize::MAX,
-        _ => FEW_ROWS,
-    };
-    let b = if spec.b_col == 1 && rows <= few { Mode::Direct } else { Mode::Shared };
-    // Packing A once costs less where there are many columns, and at once where a short tile takes little of each cache line.
-    let aliased = spec.a_row % ALIASED == 0 || spec.a_col % ALIASED == 0;
-    let a = if aliased && x.n >= 1024 && x.m >= 1024 && x.batch * x.m * x.k <= SHARED_A {
-        Mode::Shared
-    } else if spec.a_row == 1 && spec.a_col % ALIASED == 0 && micro.rows < 8 && x.n > 4 * micro.cols() {
-        Mode::Private
-    } else {
-        Mode::Direct
-    };
-    (a, b)
-}
 
 impl Kernel for Gemm {
     fn stages(&self) -> usize {

@@ -90,14 +90,15 @@ impl Block {
         Block { m, n: group * ((area / m + group / 2) / group).clamp(1, (256 / group).max(1)) }
     }
 
+    /// Blocks of rows that are packed anew for each, and used for as many columns as the second-level cache has room for.
+    pub fn packed(x: Extents, micro: &Micro) -> Block {
+        let n = round(even(x.n, 256), micro.cols());
+        Block { m: even(x.m, (area(x) / n).clamp(126, 252)), n }
+    }
+
     pub fn choose(x: Extents, micro: &Micro, private: Private) -> Block {
-        let depth = x.k.div_ceil(x.splits()).max(1);
-        let all = x.multiply_adds();
-        let task = (all / 8).min(3 * TASK / 4).max(all / 64).clamp(SMALL / 2, 32 * TASK);
-        let area = task / depth;
+        let area = area(x);
         let (rows, cols) = (micro.rows, micro.cols());
-        let round = |value: usize, unit: usize| value.div_ceil(unit).max(1) * unit;
-        let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1));
         match private {
             // The speed of memory decides, not that of multiply-adds.
             Private::None if x.m <= 3 => Block { m: x.m, n: round(even(x.n, 384), 192) },
@@ -129,4 +130,20 @@ impl Block {
             }
         }
     }
+}
+
+/// Outputs of a task.
+fn area(x: Extents) -> usize {
+    let all = x.multiply_adds();
+    let task = (all / 8).min(3 * TASK / 4).max(all / 64).clamp(SMALL / 2, 32 * TASK);
+    task / x.k.div_ceil(x.splits()).max(1)
+}
+
+fn round(value: usize, unit: usize) -> usize {
+    value.div_ceil(unit).max(1) * unit
+}
+
+/// The largest part of as many as even as possible, none above `most`.
+fn even(extent: usize, most: usize) -> usize {
+    extent.div_ceil(extent.div_ceil(most).max(1))
 }

@@ -72,7 +72,7 @@ impl Driver {
         let (_, count, _) = self.extent(is_a, at);
         let kept = again && count * self.x.k.div_ceil(self.splits) <= KEPT;
         match (side.mode, side.source.strides()) {
-            (Mode::Direct, Some(strides)) if !kept => {
+            (Mode::Direct | Mode::Private, Some(strides)) if !kept => {
                 Group::of(self.direct(is_a, strides, batch, at, chunk, memory), strides, count, self.chunk(chunk).1)
             }
             _ => Group::NONE,
