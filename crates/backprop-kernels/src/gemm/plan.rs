@@ -93,7 +93,7 @@ impl Block {
     /// Blocks of rows that are packed anew for each, and used for as many columns as the second-level cache has room for.
     pub fn packed(x: Extents, micro: &Micro) -> Block {
         let n = round(even(x.n, 256), micro.cols());
-        Block { m: even(x.m, (area(x) / n).clamp(126, 252)), n }
+        Block { m: even(x.m, (area(x) / n).clamp(6 * micro.rows, 252)), n }
     }
 
     pub fn choose(x: Extents, micro: &Micro, private: Private) -> Block {
