@@ -131,11 +131,13 @@ models! {
 fn a_whole_run_is_that_of_the_cpu() {
     let Some(pjrt) = plugin("a_whole_run_is_that_of_the_cpu") else { return };
     for overrides in [&[][..], &["train.accumulate=3", "train.ema=0.9"], &["layers.3.p=0.5", "schedule.type=cosine"]] {
-        let (here, there) = (train(config(overrides), &native(), 1000), train(config(overrides), &pjrt, 1000));
+        // A bias before batch norm has no gradient but rounding, of which AdamW makes whole steps.
+        let overrides = [&["layers.0.bias=false"], overrides].concat();
+        let (here, there) = (train(config(&overrides), &native(), 1000), train(config(&overrides), &pjrt, 1000));
         assert_close("losses", &here.losses, &there.losses, 1e-3);
         let (here, there) = (here.outcome.unwrap(), there.outcome.unwrap());
         assert_eq!((here.steps, here.epoch), (there.steps, there.epoch));
-        assert_close("test loss", &[here.scores["test_loss"]], &[there.scores["test_loss"]], 1e-2);
+        assert_close("test loss", &[here.scores["test_loss"]], &[there.scores["test_loss"]], 1e-3);
     }
 }
 
