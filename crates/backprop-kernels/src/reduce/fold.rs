@@ -9,41 +9,21 @@ use crate::window::{Channels, Windows, each_channel};
 pub(super) trait Fold: 'static {
     type Value: Copy;
     type Sum: Copy;
+    /// The same reduction of its own partial results.
+    type Again: Fold<Value = Self::Sum, Sum = Self::Sum>;
     fn identity() -> Self::Sum;
     fn lift(value: Self::Value) -> Self::Sum;
     fn merge(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     fn lower(sum: Self::Sum) -> Self::Value;
 }
 
-/// As `F`, on its own partial results.
-pub(super) struct Again<F>(std::marker::PhantomData<F>);
-impl<F: Fold> Fold for Again<F> {
-    type Value = F::Sum;
-    type Sum = F::Sum;
-    #[inline(always)]
-    fn identity() -> F::Sum {
-        F::identity()
-    }
-    #[inline(always)]
-    fn lift(value: F::Sum) -> F::Sum {
-        value
-    }
-    #[inline(always)]
-    fn merge(a: F::Sum, b: F::Sum) -> F::Sum {
-        F::merge(a, b)
-    }
-    #[inline(always)]
-    fn lower(sum: F::Sum) -> F::Sum {
-        sum
-    }
-}
-
 macro_rules! folds {
-    ($($name:ident : $value:ty, $sum:ty, $identity:expr, ($a:ident, $b:ident) => $merge:expr;)*) => {
+    ($($name:ident : $value:ty, $sum:ty, $again:ty, $identity:expr, ($a:ident, $b:ident) => $merge:expr;)*) => {
         $(pub(super) struct $name;
         impl Fold for $name {
             type Value = $value;
             type Sum = $sum;
+            type Again = $again;
             #[inline(always)]
             fn identity() -> $sum { $identity }
             #[inline(always)]
@@ -56,13 +36,13 @@ macro_rules! folds {
     };
 }
 folds! {
-    SumF32: f32, f32, 0.0, (a, b) => a + b;
-    SumF32Wide: f32, f64, 0.0, (a, b) => a + b;
-    MaxF32: f32, f32, f32::NEG_INFINITY, (a, b) => math::maximum(a, b);
-    MinF32: f32, f32, f32::INFINITY, (a, b) => math::minimum(a, b);
-    SumF64: f64, f64, 0.0, (a, b) => a + b;
-    MaxF64: f64, f64, f64::NEG_INFINITY, (a, b) => math::wide::maximum(a, b);
-    MinF64: f64, f64, f64::INFINITY, (a, b) => math::wide::minimum(a, b);
+    SumF32: f32, f32, SumF32, 0.0, (a, b) => a + b;
+    SumF32Wide: f32, f64, SumF64, 0.0, (a, b) => a + b;
+    MaxF32: f32, f32, MaxF32, f32::NEG_INFINITY, (a, b) => math::maximum(a, b);
+    MinF32: f32, f32, MinF32, f32::INFINITY, (a, b) => math::minimum(a, b);
+    SumF64: f64, f64, SumF64, 0.0, (a, b) => a + b;
+    MaxF64: f64, f64, MaxF64, f64::NEG_INFINITY, (a, b) => math::wide::maximum(a, b);
+    MinF64: f64, f64, MinF64, f64::INFINITY, (a, b) => math::wide::minimum(a, b);
 }
 
 /// The sum of the squares, each formed in `f32`.
@@ -70,6 +50,7 @@ pub(super) struct SquaresF32Wide;
 impl Fold for SquaresF32Wide {
     type Value = f32;
     type Sum = f64;
+    type Again = SumF64;
     #[inline(always)]
     fn identity() -> f64 {
         0.0
@@ -98,6 +79,7 @@ macro_rules! integer_folds {
         $(impl Fold for $kind<$t> {
             type Value = $t;
             type Sum = $t;
+            type Again = Self;
             #[inline(always)]
             fn identity() -> $t { $identity }
             #[inline(always)]

@@ -1,6 +1,5 @@
 use super::fold::{
-    Again, Fold, LANES, Loops, MaxF32, MaxF64, MaxInt, MinF32, MinF64, MinInt, SquaresF32Wide, SumF32, SumF32Wide, SumF64,
-    SumInt, lanes,
+    Fold, LANES, Loops, MaxF32, MaxF64, MaxInt, MinF32, MinF64, MinInt, SquaresF32Wide, SumF32, SumF32Wide, SumF64, SumInt, lanes,
 };
 use super::level::{COLUMNS, Level, levels};
 use crate::tile::ops::Flag;
@@ -152,7 +151,7 @@ impl Reduction {
 }
 
 fn pair<F: Fold>(isa: Isa) -> Option<(Loops, Loops)> {
-    Some((Loops::of::<F>(isa), Loops::of::<Again<F>>(isa)))
+    Some((Loops::of::<F>(isa), Loops::of::<F::Again>(isa)))
 }
 
 /// The loops that reduce values of one type in that type.
