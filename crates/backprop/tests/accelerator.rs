@@ -80,7 +80,7 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 fn check_model(test: &str, file: &str, smooth: bool, tolerance: f64, overrides: &[&str]) {
     let Some(pjrt) = plugin(test) else { return };
     let text = std::fs::read_to_string(models().join(format!("{file}.toml"))).unwrap();
-    let text = if smooth { text.replace("\"relu\"", "\"gelu\"") } else { text };
+    let text = if smooth { text.replace("\"relu\"", "\"softplus\"") } else { text };
     let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
     let load = || Config::parse(file, &text, &models(), &overrides).unwrap_or_else(|e| panic!("{e}"));
     let (here, there) = (first_step(load(), &native()), first_step(load(), &pjrt));
@@ -123,10 +123,9 @@ models! {
     lstm_text_trains_as_on_the_cpu "lstm-text" false 1e-5 [];
     mlp_digits_trains_as_on_the_cpu "mlp-digits" false 1e-5 [];
     // Among its two million activations some are so near 0 that rounding decides which side of the kink of ReLU they are on: there our
-    // own instruction sets differ too. And at a rate of 0.1 its first steps throw the loss up and multiply every rounding. The gradient of
-    // the first batch norm's scale is sums of 16,384 products, which our portable loops form to 4.1e-6 and XLA, on an Intel processor,
-    // to 1.0005e-5.
-    resnet18_cifar_trains_as_on_the_cpu "resnet18-cifar" true 1.2e-5 ["train.batch_size=16", "optimizer.learning_rate=1e-3"];
+    // own instruction sets differ too, so softplus takes its place. And at a rate of 0.1 its first steps throw the loss up and multiply
+    // every rounding.
+    resnet18_cifar_trains_as_on_the_cpu "resnet18-cifar" true 1e-5 ["train.batch_size=16", "optimizer.learning_rate=1e-3"];
 }
 
 #[test]
