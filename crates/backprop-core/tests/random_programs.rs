@@ -62,11 +62,12 @@ fn threads_and_vector_width_change_no_bit() {
     let shared = |&n: &usize| Native::new(n, Isa::detect()).with(Options { share_all: true, ..Options::default() });
     let others: Vec<Native> = [2, 3, 8].iter().map(shared).chain(narrow).collect();
     for (seed, graph) in random_graphs(graph_count()) {
-        let inputs = random_inputs(seed, &graph);
-        let expected = run(&alone, seed, &graph, &inputs);
-        for native in &others {
-            let what = format!("{} threads, {}", native.threads(), native.isa());
-            assert_same(&what, seed, &graph, &expected, &run(native, seed, &graph, &inputs));
+        for inputs in [random_inputs(seed, &graph), special_inputs(seed, &graph)] {
+            let expected = run(&alone, seed, &graph, &inputs);
+            for native in &others {
+                let what = format!("{} threads, {}", native.threads(), native.isa());
+                assert_same(&what, seed, &graph, &expected, &run(native, seed, &graph, &inputs));
+            }
         }
     }
 }

@@ -86,10 +86,11 @@ pub fn random_inputs(seed: u64, graph: &Graph) -> Vec<HostTensor> {
     graph.input_types().iter().map(|ty| random.array(ty, &domain(ty.dtype)).to_host()).collect()
 }
 
-/// As [`random_inputs`], with zeros of both signs, infinities, NaN and subnormal numbers among the floating-point values:
-/// what passes must treat exactly, but what no tolerance can compare.
+/// As [`random_inputs`], with zeros of both signs, infinities, NaN, subnormal numbers and some whose products and differences are, among
+/// the floating-point values: what passes must treat exactly, but what no tolerance can compare.
 pub fn special_inputs(seed: u64, graph: &Graph) -> Vec<HostTensor> {
-    const SPECIAL: [f64; 8] = [0.0, -0.0, 1.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-40];
+    const SPECIAL: [f64; 12] =
+        [0.0, -0.0, 1.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-40, -1e-20, 2e-20, 1.3e-38, 1.5e-38];
     let mut random = Random::new(seed ^ 0x5BEC);
     let mut replace = |tensor: HostTensor| {
         let dtype = tensor.dtype();

@@ -2,12 +2,12 @@
 
 use super::{Pass, rewrite::Rewrite};
 use crate::{
-    Graph,
+    DType, Graph,
     graph::{Node, ValueId},
     op::{Binary, BroadcastInDim, Op, Reducer, Reshape, Transpose, Unary},
 };
 
-/// Removes identities (also x·1, x/1 and x−0, which are exact) and merges chains of views.
+/// Removes identities (also x·1, x/1 and x−0, which are exact where x isn't denormal: such results are zeros) and merges chains of views.
 pub struct Simplify;
 
 impl Pass for Simplify {
@@ -51,9 +51,9 @@ fn identity(graph: &Graph, node: &Node) -> Option<ValueId> {
         Op::Transpose(t) if ascending(&t.permutation) => Some(first),
         Op::Pad(_) if same_type && pads_nothing(&node.op) => Some(first),
         Op::Concatenate(_) if node.inputs.len() == 1 => Some(first),
-        Op::Binary(Binary::Mul | Binary::Div) if constant(1, 1.0) => Some(first),
-        Op::Binary(Binary::Mul) if constant(0, 1.0) => Some(node.inputs[1]),
-        Op::Binary(Binary::Sub) if constant(1, 0.0) => Some(first),
+        Op::Binary(Binary::Mul | Binary::Div) if constant(1, 1.0) && never_denormal(graph, first) => Some(first),
+        Op::Binary(Binary::Mul) if constant(0, 1.0) && never_denormal(graph, node.inputs[1]) => Some(node.inputs[1]),
+        Op::Binary(Binary::Sub) if constant(1, 0.0) && never_denormal(graph, first) => Some(first),
         Op::Unary(Unary::Neg) => match &graph.node(first.node).op {
             Op::Unary(Unary::Neg) => Some(graph.node(first.node).inputs[0]),
             _ => None,
@@ -72,6 +72,21 @@ fn is_constant(graph: &Graph, v: ValueId, wanted: f64) -> bool {
     match &node.op {
         Op::Constant(c) if c.value.ty().elements() == 1 => c.value.to_f64()[0].to_bits() == wanted.to_bits(),
         Op::BroadcastInDim(_) | Op::Reshape(_) => is_constant(graph, node.inputs[0], wanted),
+        _ => false,
+    }
+}
+
+/// Whether arithmetic would keep a value as it is: it's the result of arithmetic itself, which makes zeros of denormals, or of a type that
+/// is computed without or in a wider one.
+fn never_denormal(graph: &Graph, v: ValueId) -> bool {
+    let node = graph.node(v.node);
+    match &node.op {
+        _ if !matches!(graph.ty(v).dtype, DType::F32 | DType::BF16) => true,
+        Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div) => true,
+        Op::Unary(Unary::Exp | Unary::Tanh | Unary::Logistic | Unary::Erf | Unary::Sqrt | Unary::Rsqrt) => true,
+        Op::Unary(Unary::Neg | Unary::Abs) | Op::Reshape(_) | Op::BroadcastInDim(_) | Op::Transpose(_) | Op::Slice(_) => {
+            never_denormal(graph, node.inputs[0])
+        }
         _ => false,
     }
 }

@@ -73,7 +73,7 @@ struct Unit {
 }
 
 impl Gradient {
-    /// Whether rows and columns are adjacent and the input has no holes.
+    /// Whether rows (those of all runs, so that a part is computed as the whole) and columns are adjacent and the input has no holes.
     pub fn fits(phase: &Phase) -> bool {
         let spec = &phase.spec;
         let holes = spec.spatial.iter().any(|d| d.lhs_dilation != 1);
@@ -81,7 +81,7 @@ impl Gradient {
         spec.channels == 1
             && !spec.spatial.is_empty()
             && !holes
-            && adjacent(spec.lhs_batch, spec.batch)
+            && adjacent(spec.lhs_batch, phase.runs * spec.batch)
             && adjacent(spec.rhs_feature, phase.groups.features)
     }
 

@@ -45,6 +45,11 @@ fn same(found: f32, expected: f32) -> bool {
     found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan()
 }
 
+/// A zero for what is denormal.
+fn flushed(x: f32) -> f32 {
+    if x.is_subnormal() { 0f32.copysign(x) } else { x }
+}
+
 /// Bits of numbers, those of NaN all alike.
 fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
@@ -267,9 +272,31 @@ fn epilogues_of_products_whose_rows_are_apart() {
             for (i, &found) in result.iter().enumerate() {
                 let [batch, row, col] = [i / (50 * all), i / all % 50, i % all];
                 let inside = batch == 1 && (3..3 + rows).contains(&row) && col >= first;
-                let value = || (product[(row - 3) * ld + col - first] + bias[col]) * residual[i];
+                let value = || flushed(flushed(product[(row - 3) * ld + col - first] + bias[col]) * residual[i]);
                 assert!(same(found, if inside { value() } else { 7.0 }), "({batch}, {row}, {col}) on {isa}");
             }
+        }
+    }
+}
+
+#[test]
+fn denormal_results_are_zeros_and_denormal_operands_count() {
+    let x: Vec<f32> = [1e-30, -1e-30, 1e-40, 1e-20].into_iter().cycle().take(37).collect();
+    let y: Vec<f32> = [1e-15, 1e-15, 1e10, 1e-10].into_iter().cycle().take(37).collect();
+    let mut program = TileProgram::new(&[37]).unwrap();
+    let regs: Vec<Reg> = (0..2).map(|i| program.load(i, DType::F32, &[1], 0).unwrap()).collect();
+    let product = program.op(OpCode::Mul, &regs).unwrap();
+    program.store(2, &[1], 0, product).unwrap();
+    for isa in fused_isas() {
+        for kernel in [Fused::new(&program, isa), Fused::interpreted(&program, isa)] {
+            let mut found = vec![7f32; 37];
+            let operands = [x.as_ptr().cast_mut().cast(), y.as_ptr().cast_mut().cast(), found.as_mut_ptr().cast()];
+            run_kernel(&kernel.unwrap(), &operands, false);
+            let expected: Vec<u32> = x.iter().zip(&y).map(|(x, y)| flushed(x * y).to_bits()).collect();
+            assert_eq!(bits(&found), expected, "{isa}");
+            assert!(found[2] > 0.0 && found[0].to_bits() == 0 && found[1].to_bits() == 1 << 31, "{isa}");
+            // The processor computes as before.
+            assert!(std::hint::black_box(1e-30f32) * std::hint::black_box(1e-15) > 0.0, "{isa}");
         }
     }
 }

@@ -7,8 +7,10 @@
 //! A program becomes one function of machine instructions, whose values stay in registers (`jit`), where the processor and the
 //! system serve; elsewhere every operation is one vector loop. Either way each operation rounds exactly as if it ran alone over
 //! memory: fusing changes no bit. Integer arithmetic wraps; `x / 0` has all bits set, `x rem 0` is `x`, a shift by the width or more
-//! is 0. `max` and `min` propagate NaN and order −0 below +0. NaN payloads are unspecified. Denormals are computed, not flushed:
-//! nothing here depends on the processor's rounding or flushing mode, and only a denormal operand itself can cost extra cycles.
+//! is 0. `max` and `min` propagate NaN and order −0 below +0. NaN payloads are unspecified.
+//!
+//! A result of `f32` arithmetic that would be denormal, below 2⁻¹²⁶, is a zero of its sign: some processors take a hundred cycles for
+//! each, and tiny gradients have as many as there are parameters. Operands that are denormal count as they are.
 
 mod access;
 mod collapse;

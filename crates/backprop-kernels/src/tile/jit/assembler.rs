@@ -214,6 +214,16 @@ impl Assembler {
         self.bytes.extend([0x48, 0xff, 0x4f, displacement]);
     }
 
+    /// `stmxcsr [rdi + displacement]`.
+    pub(super) fn keep_control(&mut self, displacement: u8) {
+        self.bytes.extend([0x0f, 0xae, 0x5f, displacement]);
+    }
+
+    /// `ldmxcsr [rdi + displacement]`.
+    pub(super) fn set_control(&mut self, displacement: u8) {
+        self.bytes.extend([0x0f, 0xae, 0x57, displacement]);
+    }
+
     pub(super) fn push(&mut self, register: Gpr) {
         self.bytes.extend([0x40 | register >> 3, 0x50 | register & 7]);
     }

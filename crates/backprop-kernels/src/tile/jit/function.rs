@@ -1,5 +1,5 @@
 use super::code::Code;
-use super::emit::{Elements, Frame, emit};
+use super::emit::{Elements, FLUSH, Frame, emit};
 use super::memory::Instructions;
 use crate::Isa;
 
@@ -54,6 +54,8 @@ impl Function {
             slots,
             constants: self.constants.as_ptr().cast(),
             lanes,
+            control: FLUSH,
+            control_before: 0,
         };
         // SAFETY: the instructions are a function of a frame in the convention of C; it reads and writes what the caller promises.
         unsafe {
