@@ -17,6 +17,7 @@ mod train;
 mod view;
 
 use args::{Arguments, Command};
+use backprop::core::exec::native::return_freed_blocks;
 use clap::Parser;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,6 +25,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
+    return_freed_blocks();
     let arguments = Arguments::parse();
     let run = || match arguments.command {
         Command::Init(options) => init::run(&options),

@@ -116,3 +116,48 @@ fn advise_large_pages(address: NonNull<u8>, bytes: usize) {
     #[cfg(not(target_os = "linux"))]
     let _ = (address, bytes);
 }
+
+/// For programs to call when they start: blocks of 4 MiB and more go back to the system as soon as they are freed.
+///
+/// The GNU C library begins to keep such blocks for later ones once the first has been freed. What is initialised, loaded and
+/// compiled before training would then stay in the process beside the tensors that are trained: 42 MB of ResNet-18's 348. With other C
+/// libraries nothing is changed.
+pub fn return_freed_blocks() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::ffi::c_int;
+        /// `M_MMAP_THRESHOLD` of the GNU C library; set once, it is not raised any more.
+        const MMAP_THRESHOLD: c_int = -3;
+        unsafe extern "C" {
+            fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        }
+        // SAFETY: where blocks come from is the allocator's own business.
+        unsafe { mallopt(MMAP_THRESHOLD, 4 << 20) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Bytes of this process that are in memory now.
+    fn resident() -> i64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split_whitespace().nth(1).unwrap().parse::<i64>().unwrap() * 4096
+    }
+
+    #[test]
+    fn freed_blocks_go_back_to_the_system() {
+        if !cfg!(all(target_os = "linux", target_env = "gnu")) {
+            return;
+        }
+        super::return_freed_blocks();
+        // The first one freed is what would make the library keep the others.
+        drop(std::hint::black_box(vec![1u8; 24 << 20]));
+        let before = resident();
+        let block = std::hint::black_box(vec![1u8; 24 << 20]);
+        let behind = std::hint::black_box(vec![1u8; 3 << 20]);
+        drop(block);
+        let kept = resident() - before;
+        drop(behind);
+        assert!(kept < 16 << 20, "{kept} bytes are kept of 24 MiB");
+    }
+}

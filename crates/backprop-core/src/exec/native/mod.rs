@@ -22,8 +22,8 @@ mod unit;
 mod view;
 mod window;
 
-pub use arena::Workspace;
 pub(crate) use arena::in_large_pages;
+pub use arena::{Workspace, return_freed_blocks};
 pub use code::{KernelInfo, Phase};
 pub use program::{NativeProgram, Planned};
 
