@@ -439,3 +439,44 @@ fn an_epilogue_sees_every_element_once_with_the_bits_of_the_plain_convolution() 
         }
     }
 }
+
+/// Three groups of one channel, channels first: samples of a part are adjacent, those of all are not. A weight that is infinite makes NaN of
+/// padding that is read, and nothing of padding that is left out.
+#[test]
+fn parts_meet_the_padding_as_the_whole_does() {
+    const SAMPLE: usize = 3 * 4 * 5;
+    let dim = |extent, stride, rhs| {
+        let strides = ConvDim { lhs: stride, out: stride, rhs, ..ConvDim::UNIT };
+        ConvDim { input: extent, output: extent, window: 3, pad_low: 1, ..strides }
+    };
+    let spec = |batch: usize| ConvSpec {
+        batch,
+        lhs_batch: SAMPLE as isize,
+        out_batch: SAMPLE as isize,
+        channels: 1,
+        lhs_channel: 20,
+        rhs_channel: 9,
+        features: 3,
+        rhs_feature: 9,
+        out_feature: 20,
+        feature_groups: 3,
+        batch_groups: 1,
+        spatial: vec![dim(4, 5, 3), dim(5, 1, 1)],
+    };
+    let (mut lhs, mut rhs) = (uniform(2 * SAMPLE, 5), uniform(27, 6));
+    rhs[9] = f32::INFINITY;
+    for &isa in Isa::available() {
+        let mut result = |kernel: &Conv, samples: &[usize]| {
+            let mut out = vec![0f32; 2 * SAMPLE];
+            for &sample in samples {
+                let [from, to] = [&mut lhs, &mut out].map(|numbers| numbers[sample * SAMPLE..].as_mut_ptr().cast());
+                // SAFETY: the operands hold the samples from there on.
+                unsafe { run_kernel(kernel, &Pool::new(1), &[from, rhs.as_mut_ptr().cast(), to]) };
+            }
+            out.into_iter().map(f32::is_nan).collect::<Vec<_>>()
+        };
+        let whole = result(&Conv::new(&spec(2), None, isa).unwrap(), &[0]);
+        let parts = result(&Conv::repeated(&spec(1), None, isa, 2).unwrap(), &[0, 1]);
+        assert_eq!(whole, parts, "{isa}");
+    }
+}
