@@ -39,13 +39,17 @@ fn cse_merges_equal_operations_but_not_through_barriers() {
 fn simplify_removes_exact_identities_only() {
     let b = Builder::new();
     let x = b.input("x", Role::Data, f32s(&[2, 3]));
-    let same = -(-(x * 1.0 / 1.0 - 0.0));
-    b.output("same", Role::Data, same);
+    // A denormal number times 1 is zero, once.
+    b.output("of input", Role::Data, -(-(x * 1.0 / 1.0 - 0.0)));
+    b.output("of result", Role::Data, -(-(x.exp().reshape([6]) * 1.0 / 1.0 - 0.0)));
+    let wide = b.input("wide", Role::Data, Type::new(DType::F64, &[2]));
+    b.output("of wider", Role::Data, -(-(wide * 1.0 / 1.0 - 0.0)));
     b.output("kept", Role::Data, x + 0.0);
     b.output("view", Role::Data, x.reshape([6]).reshape([3, 2]).transpose(&[1, 0]).transpose(&[1, 0]));
     let after = run(Dce, &run(Simplify, &b.finish().unwrap()));
-    assert_eq!((count(&after, "add"), count(&after, "multiply"), count(&after, "negate")), (1, 0, 0));
-    assert_eq!((count(&after, "reshape"), count(&after, "transpose")), (1, 0));
+    assert_eq!((count(&after, "add"), count(&after, "multiply"), count(&after, "negate")), (1, 1, 0));
+    assert_eq!((count(&after, "divide"), count(&after, "subtract")), (0, 0));
+    assert_eq!((count(&after, "reshape"), count(&after, "transpose")), (2, 0));
 }
 
 #[test]
