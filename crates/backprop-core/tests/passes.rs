@@ -42,7 +42,7 @@ fn simplify_removes_exact_identities_only() {
     // A denormal number times 1 is zero, once.
     b.output("of input", Role::Data, -(-(x * 1.0 / 1.0 - 0.0)));
     b.output("of result", Role::Data, -(-(x.exp().reshape([6]) * 1.0 / 1.0 - 0.0)));
-    let wide = b.input("wide", Role::Data, Type::new(DType::F64, &[2]));
+    let wide = b.input("wide", Role::Data, Type::new(DType::F64, [2]));
     b.output("of wider", Role::Data, -(-(wide * 1.0 / 1.0 - 0.0)));
     b.output("kept", Role::Data, x + 0.0);
     b.output("view", Role::Data, x.reshape([6]).reshape([3, 2]).transpose(&[1, 0]).transpose(&[1, 0]));
