@@ -4,7 +4,7 @@
 //! whatever `#[target_feature]` it is inlined into. `FMA` says whether the multiply-add is fused (AVX2, AVX-512) or two
 //! roundings (portable); with the same `FMA` the result is the same bits at every width. Error against `f64`: at most 4 ULP.
 //!
-//! Denormal arguments and results are ordinary values here: nothing is flushed.
+//! Denormal arguments and results are ordinary values here; it is tile programs that make zeros of such results.
 
 mod exp_log;
 mod number;
