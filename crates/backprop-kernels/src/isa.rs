@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::OnceLock;
 
 /// Instruction set a kernel is planned for.
 ///
@@ -39,6 +40,12 @@ impl Isa {
         &[Isa::Portable]
     }
 
+    /// Whether results larger than the caches are written faster [past them](crate::TileProgram::store_past_caches): where those behind
+    /// the second level are slow, as on Intel's servers, twice as fast.
+    pub fn writes_faster_past_caches(self) -> bool {
+        self == Isa::Avx512 && is_intel()
+    }
+
     /// `portable`, `avx2` or `avx512`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,6 +54,19 @@ impl Isa {
             Isa::Avx512 => "avx512",
         }
     }
+}
+
+/// Whether Intel made this processor.
+pub(crate) fn is_intel() -> bool {
+    static INTEL: OnceLock<bool> = OnceLock::new();
+    #[cfg(target_arch = "x86_64")]
+    let look = || {
+        let name = std::arch::x86_64::__cpuid(0);
+        [name.ebx, name.edx, name.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let look = || false;
+    *INTEL.get_or_init(look)
 }
 
 impl fmt::Display for Isa {

@@ -1,10 +1,14 @@
 //! The same bits whatever was fused, on any number of threads, with any vector width.
 
 use crate::{
-    common::{assert_same, run},
+    common::{assert_same, inputs, run},
     steps,
 };
-use backprop_core::exec::native::{Native, Options};
+use backprop_core::{
+    Builder, DType, Graph, HostTensor, Type,
+    exec::native::{Native, Options},
+    graph::Role,
+};
 use backprop_kernels::Isa;
 
 #[test]
@@ -35,15 +39,34 @@ fn threads_change_no_bit() {
     }
 }
 
+/// Runs a graph with vectors of each width there is.
+fn assert_same_for_all_widths(name: &str, graph: &Graph, values: &[HostTensor]) {
+    let results: Vec<_> = [Isa::Avx2, Isa::Avx512]
+        .into_iter()
+        .filter(|isa| Isa::available().contains(isa))
+        .map(|isa| run(&Native::new(2, isa), graph, values))
+        .collect();
+    results.windows(2).for_each(|pair| assert_same(name, graph, &pair[0], &pair[1]));
+}
+
 #[test]
 fn vector_width_changes_no_bit() {
     for (name, graph) in steps::all() {
-        let values = steps::values(&graph);
-        let results: Vec<_> = [Isa::Avx2, Isa::Avx512]
-            .into_iter()
-            .filter(|isa| Isa::available().contains(isa))
-            .map(|isa| run(&Native::new(2, isa), &graph, &values))
-            .collect();
-        results.windows(2).for_each(|pair| assert_same(name, &graph, &pair[0], &pair[1]));
+        assert_same_for_all_widths(name, &graph, &steps::values(&graph));
     }
+}
+
+/// Wide vectors write results of 32 MiB and more past the caches, where that is faster.
+#[test]
+fn large_results_have_the_same_bits_however_they_are_written() {
+    let [rows, columns, terms] = [8192, 1072, 8];
+    let b = Builder::new();
+    let input = |name: &str, shape: &[usize]| b.input(name, Role::Data, Type::new(DType::F32, shape.to_vec()));
+    let (x, w, large) = (input("x", &[rows, terms]), input("w", &[columns, terms]), input("large", &[rows, columns]));
+    // The epilogue of a product, and kernels of their own that read what went past the caches.
+    let y = x.linear(w).exp();
+    b.output("y", Role::Data, y);
+    b.output("z", Role::Data, large * y.sum(&[1]).broadcast_in_dim([rows, columns], &[0]));
+    let graph = b.with_graph(Clone::clone);
+    assert_same_for_all_widths("large results", &graph, &inputs(&graph, 5));
 }

@@ -8,7 +8,7 @@ use super::driver::Mode;
 use super::micro::Micro;
 use super::plan::Extents;
 use super::{GemmSpec, PACK};
-use std::sync::OnceLock;
+use crate::isa::is_intel;
 
 /// What pays on a processor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +22,7 @@ pub(crate) enum Reading {
 impl Reading {
     /// What pays on this processor.
     pub fn here() -> Reading {
-        static HERE: OnceLock<Reading> = OnceLock::new();
-        *HERE.get_or_init(|| if is_intel() { Reading::Packed } else { Reading::InPlace })
+        if is_intel() { Reading::Packed } else { Reading::InPlace }
     }
 
     /// Multiply-adds in the time of packing an element of B, where so many rows use it.
@@ -44,16 +43,6 @@ impl Reading {
             Reading::Packed => packed(spec, x, rows),
         }
     }
-}
-
-fn is_intel() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let name = std::arch::x86_64::__cpuid(0);
-        [name.ebx, name.edx, name.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
 }
 
 /// Multiply-adds in the time of packing an element whose columns are adjacent.

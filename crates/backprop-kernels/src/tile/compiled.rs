@@ -4,12 +4,12 @@
 //! through a box row by row, or through all of it as one row where rows are short or everything is contiguous.
 
 use super::access;
-use super::compile::{Class, Plan, Sized, Slot};
+use super::compile::{Class, NotedCode, Plan, Sized, Slot};
 use super::jit::{Elements, Function, MAX_STREAMS};
 use super::machine::Region;
 use super::program::{MAX_RANK, Reg, TileProgram};
 use super::step::{Part, Step, StoreStep};
-use crate::Isa;
+use crate::{Isa, ahead::LINE};
 
 /// Where a stream's elements are.
 pub(super) enum Source {
@@ -39,13 +39,31 @@ impl Stream {
             Source::Operand { strides, .. } => by_rows && strides.iter().rev().nth(1) == Some(&0),
             _ => false,
         };
-        Elements { flags: self.size == 1, same }
+        Elements { flags: self.size == 1, same, past: false }
     }
+
+    /// Whether the elements go past the caches if that is possible: they are stored right where they belong.
+    fn goes_past(&self, program: &TileProgram) -> bool {
+        let stores = || program.stores.iter().filter(|store| store.past);
+        match self.source {
+            Source::Operand { operand, .. } => stores().any(|store| store.operand == operand),
+            Source::Store(i) => program.dims.len() == 1 && program.stores[i].past,
+            _ => false,
+        }
+    }
+}
+
+/// A function that stores some streams past the caches.
+struct Past {
+    function: Function,
+    streams: Vec<usize>,
 }
 
 /// A compiled program.
 pub(super) struct Compiled {
     function: Function,
+    /// What else the function can be, where some stores should go past the caches.
+    past: Option<Box<Past>>,
     streams: Vec<Stream>,
     slots: Vec<Slot>,
     /// The same in every box of a task.
@@ -72,9 +90,11 @@ impl Compiled {
         let noted = plan.note()?;
         let elements: Vec<Elements> = noted.streams.iter().map(|stream| stream.elements(plan.by_rows)).collect();
         let function = Function::new(&noted.code, &elements, isa)?;
+        let past = Past::new(program, &noted, &elements, isa).map(Box::new);
         let layout = plan.layout(noted.slots.len());
         Some(Compiled {
             function,
+            past,
             stores: program.stores.iter().map(|store| StoreStep::new(program, store)).collect(),
             streams: noted.streams,
             slots: noted.slots,
@@ -182,8 +202,30 @@ impl Compiled {
                 *address = unsafe { self.address(stream, plane * rows * inner, &origin[..rank], part.shape, operands, scratch) };
             }
             // SAFETY: every stream has the plane's elements.
-            unsafe { self.function.call(rows, inner, &addresses, &strides, scratch.add(self.pool)) };
+            unsafe {
+                self.function_for(rows, &addresses, &strides).call(rows, inner, &addresses, &strides, scratch.add(self.pool))
+            };
             advance(&mut origin[..rank], part.origin, part.shape);
+        }
+    }
+
+    /// The function for a plane. What goes past the caches begins with a cache line in every row, and takes nobody's place: that is in
+    /// a cache.
+    fn function_for(&self, rows: usize, addresses: &[*const u8], strides: &[isize]) -> &Function {
+        let Some(past) = &self.past else { return &self.function };
+        let fits = |&s: &usize| {
+            let whole = (addresses[s] as usize).is_multiple_of(LINE) && (rows == 1 || strides[s] % LINE as isize == 0);
+            whole && addresses.iter().filter(|&&address| address == addresses[s]).count() == 1
+        };
+        if past.streams.iter().all(fits) { &past.function } else { &self.function }
+    }
+
+    /// Makes what went past the caches known to other threads that are told later.
+    pub(super) fn publish(&self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.past.is_some() {
+            // SAFETY: every x86-64 processor has the instruction.
+            unsafe { std::arch::x86_64::_mm_sfence() };
         }
     }
 
@@ -237,6 +279,21 @@ impl Compiled {
                 }
             }
         }
+    }
+}
+
+impl Past {
+    /// `None` if no store of the program goes past the caches.
+    fn new(program: &TileProgram, noted: &NotedCode, elements: &[Elements], isa: Isa) -> Option<Past> {
+        let stored = noted.code.stores.iter().map(|&(_, stream)| stream);
+        let goes_past = |&s: &usize| noted.streams[s].size == size_of::<f32>() && noted.streams[s].goes_past(program);
+        let streams: Vec<usize> = stored.filter(goes_past).collect();
+        if streams.is_empty() || isa != Isa::Avx512 {
+            return None;
+        }
+        let mut elements = elements.to_vec();
+        streams.iter().for_each(|&s| elements[s].past = true);
+        Some(Past { function: Function::new(&noted.code, &elements, isa)?, streams })
     }
 }
 

@@ -29,14 +29,14 @@ struct Stream {
 }
 
 impl Stream {
-    /// Those of a program but for what all rows share.
+    /// Those of a program but for what all rows share, or goes past the caches.
     fn all(program: &TileProgram) -> Vec<Stream> {
         let loads = program.values.iter().filter_map(|value| match &value.definition {
             Definition::Load { operand, strides, offset } => Some((*operand, strides, *offset, value.dtype.size())),
             _ => None,
         });
         let size = |reg: Reg| program.values[usize::from(reg.0)].dtype.size();
-        let stores = program.stores.iter().map(|s| (s.operand, &s.strides, s.offset, size(s.reg)));
+        let stores = program.stores.iter().filter(|s| !s.past).map(|s| (s.operand, &s.strides, s.offset, size(s.reg)));
         let stream = |(operand, strides, offset, size): (usize, &Vec<isize>, isize, usize)| {
             let bytes = size as isize;
             let stream = Stream { operand, offset: offset * bytes, batch: strides[0] * bytes, row: strides[ROWS] * bytes, size };
@@ -117,6 +117,7 @@ impl Epilogue for TileEpilogue {
                 }
             }
         }
+        self.machine.publish();
     }
 
     fn fetch(&self, batch: usize, row0: usize, rows: usize, col0: usize, cols: usize, operands: &[*mut u8]) {

@@ -80,5 +80,6 @@ impl Kernel for Fused {
             // SAFETY: the caller's promise; the box lies in the iteration space.
             unsafe { self.machine.run(region, operands, scratch) };
         });
+        self.machine.publish();
     }
 }

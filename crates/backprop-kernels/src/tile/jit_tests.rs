@@ -114,6 +114,50 @@ fn mixed(rows: usize, cols: usize) -> TileProgram {
     p
 }
 
+/// `x · x + x` over rows so many elements apart, and its double.
+fn square_and_double(rows: usize, cols: usize, pitch: usize) -> TileProgram {
+    let mut p = TileProgram::new(&[rows, cols]).unwrap();
+    let strides = [pitch as isize, 1];
+    let x = p.load(0, DType::F32, &strides, 0).unwrap();
+    let square = p.op(OpCode::Mul, &[x, x]).unwrap();
+    let sum = p.op(OpCode::Add, &[square, x]).unwrap();
+    let double = p.op(OpCode::Add, &[sum, sum]).unwrap();
+    p.store(1, &strides, 0, sum).unwrap();
+    p.store(2, &strides, 0, double).unwrap();
+    p
+}
+
+#[test]
+fn stores_past_the_caches_write_the_same() {
+    let random = &mut Random(23);
+    for (rows, cols, pitch) in [(1, 5000, 5000), (3, 64, 64), (40, 1024, 1040), (7, 33, 33), (9, 40, 64), (5, 20, 50)] {
+        for (first, in_place) in [(0, false), (0, true), (1, false)] {
+            let n = rows * pitch;
+            let x: Vec<f32> = (0..n).map(|_| random.float()).collect();
+            let run = |past: bool, isa: Isa| {
+                let mut program = square_and_double(rows, cols, pitch);
+                if past {
+                    [1, 2].into_iter().for_each(|operand| program.store_past_caches(operand));
+                }
+                let mut memory = vec![7f32; 3 * (n + 64)];
+                // Operands begin `first` elements after the beginning of a cache line.
+                let skew = memory.as_ptr().align_offset(64) + first;
+                let place = |i: usize| skew + i * n.next_multiple_of(16);
+                memory[place(0)..][..n].copy_from_slice(&x);
+                let at = |i: usize| memory.as_ptr().wrapping_add(place(i)).cast_mut().cast::<u8>();
+                run_kernel(&Fused::new(&program, isa).unwrap(), &[at(0), at(if in_place { 0 } else { 1 }), at(2)], false);
+                memory[skew..].to_vec()
+            };
+            for isa in fused_isas() {
+                assert!(
+                    bits(&run(true, isa)[..3 * n]) == bits(&run(false, isa)[..3 * n]),
+                    "{rows} {cols} {pitch} {first} {in_place}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn rows_columns_and_flags() {
     let random = &mut Random(5);

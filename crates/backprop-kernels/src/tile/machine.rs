@@ -107,6 +107,13 @@ impl Machine {
         }
     }
 
+    /// Ends a task: what it stored is seen by whoever learns that it is done.
+    pub(super) fn publish(&self) {
+        if let Engine::Compiled(compiled) = &self.engine {
+            compiled.publish();
+        }
+    }
+
     /// Runs the program over one box.
     ///
     /// # Safety

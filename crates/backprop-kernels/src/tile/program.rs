@@ -256,6 +256,8 @@ pub(crate) struct Store {
     pub(crate) strides: Vec<isize>,
     pub(crate) offset: isize,
     pub(crate) reg: Reg,
+    /// Goes past the caches where that is possible.
+    pub(crate) past: bool,
 }
 
 /// An elementwise computation over a row-major iteration space (last dimension innermost), in single-assignment form.
@@ -364,8 +366,14 @@ impl TileProgram {
     pub fn store(&mut self, operand: usize, strides: &[isize], offset: isize, reg: Reg) -> Result<(), TileError> {
         self.check_rank(strides)?;
         self.types(&[reg])?;
-        self.stores.push(Store { operand, strides: strides.to_vec(), offset, reg });
+        self.stores.push(Store { operand, strides: strides.to_vec(), offset, reg, past: false });
         Ok(())
+    }
+
+    /// Lets what is stored to `operand` go to memory past the caches, where nobody will read it soon: its lines are not read before they
+    /// are written, and evict nothing. A hint, which no bit depends on.
+    pub fn store_past_caches(&mut self, operand: usize) {
+        self.stores.iter_mut().filter(|store| store.operand == operand).for_each(|store| store.past = true);
     }
 
     /// The value provided from outside, if there is one.

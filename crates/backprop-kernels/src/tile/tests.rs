@@ -42,7 +42,7 @@ fn reference(program: &TileProgram, isa: Isa, operands: &mut [Vec<u8>]) {
         };
         values.push(bytes);
     }
-    for Store { operand, strides, offset: start, reg } in &program.stores {
+    for Store { operand, strides, offset: start, reg, .. } in &program.stores {
         let size = program.values[usize::from(reg.0)].dtype.size();
         for (n, i) in all.iter().enumerate() {
             let from = &values[usize::from(reg.0)][n * size..][..size];

@@ -101,7 +101,9 @@ fn groups(lowered: &mut Lowered, settings: Settings) -> Vec<fuse::Group> {
 
 /// The kernels of all groups, those of chains together.
 fn units(lowered: &Lowered, groups: &[fuse::Group], outside: &[bool], settings: Settings) -> Result<Vec<Unit>, Error> {
-    let plan = unit::Plan { outside, isa: settings.isa, runs: 1 };
+    let large = |value: &super::ir::Value| settings.isa.writes_faster_past_caches() && value.ty.bytes() >= PAST;
+    let past: Vec<bool> = lowered.values.iter().map(large).collect();
+    let plan = unit::Plan { outside, past: &past, isa: settings.isa, runs: 1 };
     let chains = chain::chains(lowered, groups, outside, settings.parts, settings.limits);
     let (part, parts_of_groups) = chain::part(lowered, groups, &chains, settings.parts);
     let chain_of = |g: usize| chains.iter().position(|chain| chain.groups.iter().any(|&(member, _)| member == g));
@@ -111,12 +113,26 @@ fn units(lowered: &Lowered, groups: &[fuse::Group], outside: &[bool], settings: 
     let mut linked = vec![false; groups.len()];
     for chain in &chains {
         chain.groups.iter().for_each(|&(g, _)| linked[g] = true);
-        units.push(unit::linked(&part, &parts_of_groups, chain, &shared, unit::Plan { runs: settings.parts, ..plan })?);
+        let past = &unread(&past, lowered, groups, chain);
+        units.push(unit::linked(&part, &parts_of_groups, chain, &shared, unit::Plan { runs: settings.parts, past, ..plan })?);
     }
     for group in (0..groups.len()).filter(|&g| !linked[g]) {
         units.extend(unit::build(lowered, &groups[group], plan)?);
     }
     Ok(units)
+}
+
+/// Bytes of a value that is written past the caches: no core has so much of them that it would find the value's beginning there again.
+const PAST: usize = 32 << 20;
+
+/// Those of the values that no group of a chain reads of another.
+fn unread(values: &[bool], lowered: &Lowered, groups: &[fuse::Group], chain: &chain::Chain) -> Vec<bool> {
+    let mut unread = values.to_vec();
+    for group in chain.groups.iter().map(|&(g, _)| &groups[g]) {
+        let reads = group.nodes.iter().flat_map(|&n| &lowered.nodes[n].inputs).map(|access| access.value);
+        reads.filter(|&v| lowered.maker(v).is_none_or(|maker| !group.nodes.contains(&maker))).for_each(|v| unread[v] = false);
+    }
+    unread
 }
 
 /// A unit for each group.

@@ -42,8 +42,15 @@ impl From<TileError> for Error {
     }
 }
 
-/// The elementwise nodes of a group. Operands of the program count from `first_operand`; the values in `stored` are written.
-pub(crate) fn emit(graph: &Lowered, group: &Group, first_operand: usize, stored: &[Val]) -> Result<Emitted, Error> {
+/// The elementwise nodes of a group. Operands of the program count from `first_operand`; the values in `stored` are written, some `past`
+/// the caches.
+pub(crate) fn emit(
+    graph: &Lowered,
+    group: &Group,
+    first_operand: usize,
+    stored: &[Val],
+    past: &[bool],
+) -> Result<Emitted, Error> {
     let mut emitter = Emitter {
         graph,
         dims: &group.dims,
@@ -73,6 +80,9 @@ pub(crate) fn emit(graph: &Lowered, group: &Group, first_operand: usize, stored:
     let first_store = first_operand + emitter.loads.len();
     for (i, value) in stored.iter().enumerate() {
         emitter.program.store(first_store + i, &strides, 0, emitter.registers[value])?;
+        if past[*value] {
+            emitter.program.store_past_caches(first_store + i);
+        }
     }
     let Emitter { program, loads, in_step, registers, .. } = emitter;
     Ok(Emitted { program, loads, stores: stored.to_vec(), in_step, registers })

@@ -64,6 +64,8 @@ impl Unit {
 pub(crate) struct Plan<'a> {
     /// Values that are needed outside the group that makes them.
     pub outside: &'a [bool],
+    /// Values that are written past the caches.
+    pub past: &'a [bool],
     pub isa: Isa,
     /// How often it runs in a step, on other parts of its operands.
     pub runs: usize,
@@ -71,13 +73,13 @@ pub(crate) struct Plan<'a> {
 
 /// The kernel of a group; `None` if it writes no element.
 pub(crate) fn build(graph: &Lowered, group: &Group, plan: Plan<'_>) -> Result<Option<Unit>, Error> {
-    let Plan { outside, isa, .. } = plan;
+    let Plan { outside, past, isa, .. } = plan;
     let stored: Vec<Val> = group.nodes.iter().flat_map(|&n| &graph.nodes[n].outputs).copied().filter(|&v| outside[v]).collect();
     if stored.iter().all(|&v| graph.values[v].ty.elements() == 0) {
         return Ok(None);
     }
     let mut unit = match group.kind {
-        Kind::Tile => tile(graph, group, &stored, isa)?,
+        Kind::Tile => tile(graph, group, &stored, past, isa)?,
         Kind::Tiled(node) => tiled(graph, group, node, &stored, plan)?,
         Kind::Reduce(node) => reduce(graph, group, node, isa)?,
         Kind::Single(node) => single(graph, node, isa)?,
@@ -115,14 +117,14 @@ fn let_replace(unit: &mut Unit, emitted: &Emitted, factors: &[Access]) {
     unit.in_step.fill(in_step);
 }
 
-fn tile(graph: &Lowered, group: &Group, stored: &[Val], isa: Isa) -> Result<Unit, Error> {
+fn tile(graph: &Lowered, group: &Group, stored: &[Val], past: &[bool], isa: Isa) -> Result<Unit, Error> {
     if let [node] = group.nodes[..]
         && let NodeOp::Elementwise(Elementwise::Copy) = graph.nodes[node].op
         && let Some((kernel, inputs)) = movement::copy(graph, &graph.nodes[node].inputs[0])
     {
         return Ok(unit(Work::Kernel(kernel), graph, &inputs, stored.to_vec()));
     }
-    let emitted = emit(graph, group, 0, stored)?;
+    let emitted = emit(graph, group, 0, stored, past)?;
     let kernel = Fused::new(&emitted.program, isa)?;
     let mut unit = unit(Work::Kernel(Box::new(kernel)), graph, &starts(graph, &emitted.loads), emitted.stores.clone());
     let_replace(&mut unit, &emitted, &[]);
@@ -130,7 +132,7 @@ fn tile(graph: &Lowered, group: &Group, stored: &[Val], isa: Isa) -> Result<Unit
 }
 
 fn tiled(graph: &Lowered, group: &Group, node: usize, stored: &[Val], plan: Plan<'_>) -> Result<Unit, Error> {
-    let Plan { isa, runs, .. } = plan;
+    let Plan { past, isa, runs, .. } = plan;
     let n = &graph.nodes[node];
     let kernel = |epilogue: Option<Arc<dyn Epilogue>>| match &n.op {
         NodeOp::Product(product) => product.kernel(epilogue, isa, runs),
@@ -143,7 +145,7 @@ fn tiled(graph: &Lowered, group: &Group, node: usize, stored: &[Val], plan: Plan
     if group.nodes.len() == 1 {
         return Ok(unit(Work::Kernel(kernel(None)?), graph, &n.inputs, n.outputs.clone()));
     }
-    let emitted = emit(graph, group, n.inputs.len(), stored)?;
+    let emitted = emit(graph, group, n.inputs.len(), stored, past)?;
     let epilogue: Arc<dyn Epilogue> = Arc::new(TileEpilogue::new(&emitted.program, isa)?);
     let inputs = [n.inputs.clone(), starts(graph, &emitted.loads)].concat();
     let mut unit = unit(Work::Kernel(kernel(Some(epilogue))?), graph, &inputs, emitted.stores.clone());
@@ -154,7 +156,7 @@ fn tiled(graph: &Lowered, group: &Group, node: usize, stored: &[Val], plan: Plan
 fn reduce(graph: &Lowered, group: &Group, node: usize, isa: Isa) -> Result<Unit, Error> {
     let n = &graph.nodes[node];
     let NodeOp::Reduce(reduce) = &n.op else { return Err(Error::Invalid("a reduction group without a reduction".into())) };
-    let mut emitted = emit(graph, group, 0, &[])?;
+    let mut emitted = emit(graph, group, 0, &[], &[])?;
     let mut result = emitted.registers[&n.outputs[0]];
     if emitted.program.dtype(result) != Some(reduce.accumulate) {
         result = emitted.program.op(backprop_kernels::OpCode::Convert(reduce.accumulate), &[result])?;

@@ -31,6 +31,7 @@ macro_rules! ops {
 ops! {
     MOVUPS_LOAD = 1 0 0x10;
     MOVUPS_STORE = 1 0 0x11;
+    MOVNTPS = 1 0 0x2b;
     MOVAPS = 1 0 0x28;
     SQRTPS = 1 0 0x51;
     ANDPS = 1 0 0x54;

@@ -69,6 +69,8 @@ pub(in crate::tile) struct Elements {
     pub(in crate::tile) flags: bool,
     /// Every row has the same.
     pub(in crate::tile) same: bool,
+    /// They are stored past the caches, where each row begins with a cache line. Only with AVX-512.
+    pub(in crate::tile) past: bool,
 }
 
 /// The instructions of a function of a [`Frame`] in the calling convention of System V; `None` if the code needs more registers than
@@ -443,6 +445,7 @@ impl Body<'_> {
         let place = Place::Stream { base, scale: 2 };
         self.in_register(id, |body, register| {
             match (body.part, body.asm.wide) {
+                (false, true) if body.streams[stream].past => body.asm.vector(MOVNTPS, register, 0, place),
                 (false, _) => body.asm.vector(MOVUPS_STORE, register, 0, place),
                 (true, true) => body.asm.masked(MOVUPS_STORE, register, 0, place, Masking::merge(LANES)),
                 (true, false) => body.asm.vector(MASKMOVPS_STORE, register, NARROW_LANES, place),
