@@ -17,6 +17,11 @@ const BLOCK: usize = 128 * 128;
 /// Rows of a block at most that an epilogue finishes by groups of columns.
 const GROUP_ROWS: usize = 84;
 
+/// Multiply-adds from which on blocks of packed operands are large.
+const PACKED: usize = 1 << 26;
+/// Rows that go into one block of packed operands.
+const ALL_ROWS: usize = 256;
+
 /// Rows and columns from which on an operand does not fit into the second-level cache.
 const LARGE: usize = 768;
 
@@ -90,8 +95,17 @@ impl Block {
         Block { m, n: group * ((area / m + group / 2) / group).clamp(1, (256 / group).max(1)) }
     }
 
-    /// Blocks of rows that are packed anew for each, and used for as many columns as the second-level cache has room for.
+    /// Whether there is enough to do for blocks of [`packed`](Self::packed) operands, many enough for many threads.
+    pub fn is_worth_packing(x: Extents, micro: &Micro) -> bool {
+        x.m > 2 * micro.rows && x.multiply_adds() >= PACKED
+    }
+
+    /// Blocks of packed operands: as many columns as the second-level cache has room for. All rows, if they are few: then each column is
+    /// needed by one block alone, which packs it.
     pub fn packed(x: Extents, micro: &Micro) -> Block {
+        if x.m <= ALL_ROWS {
+            return Block { m: x.m, n: round(even(x.n, 128), micro.cols()) };
+        }
         let n = round(even(x.n, 256), micro.cols());
         Block { m: even(x.m, (area(x) / n).clamp(6 * micro.rows, 252)), n }
     }

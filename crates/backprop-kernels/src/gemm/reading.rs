@@ -94,16 +94,12 @@ const SMALL_RIGHT: usize = 1 << 17;
 /// Columns from which on a packed panel of A is used often enough.
 const MANY_COLUMNS: usize = 192;
 
-/// Elements of A that the second-level cache has room for beside the rest: packed once, it serves small blocks, many enough for many
-/// threads.
-const SMALL_LEFT: usize = 1 << 18;
-
 /// A packed operand comes from memory in order, stays where it is put, and a tile takes fewer instructions for it; packing costs a
 /// fifth to half a cycle an element.
 fn packed(spec: &GemmSpec, x: Extents, rows: usize) -> (Mode, Mode) {
     let a = match x.batch * x.m * x.k {
         _ if x.n < MANY_COLUMNS => Mode::Direct,
-        ..=SMALL_LEFT => Mode::Shared,
+        ..=SHARED_A => Mode::Shared,
         _ => Mode::Private,
     };
     let b = if spec.b_col == 1 && stays(spec, rows) { Mode::Direct } else { Mode::Shared };
@@ -162,8 +158,10 @@ mod tests {
             reading.modes(spec, x, spec.m, Micro::of(Isa::detect()))
         };
         let [plain, _, left] = forms([256, 1024, 2048]);
-        assert_eq!(mode(&plain, Reading::Packed), (Mode::Private, Mode::Shared));
-        assert_eq!(mode(&left, Reading::Packed), (Mode::Private, Mode::Shared));
+        assert_eq!(mode(&plain, Reading::Packed), (Mode::Shared, Mode::Shared));
+        assert_eq!(mode(&left, Reading::Packed), (Mode::Shared, Mode::Shared));
+        let [huge, ..] = forms([100_000, 512, 784]);
+        assert_eq!(mode(&huge, Reading::Packed), (Mode::Private, Mode::Shared));
         let [small, ..] = forms([128, 512, 784]);
         assert_eq!(mode(&small, Reading::Packed), (Mode::Shared, Mode::Shared));
         let [few, ..] = forms([32, 128, 512]);

@@ -1,11 +1,13 @@
-//! Asking for what the next chunk reads in place while this one is computed.
+//! Asking for what the next chunk reads while this one is computed.
 //!
-//! Rows or terms of such operands lie apart, where the hardware does not see them coming. A register tile has time for two cache
-//! lines a term; together the tiles of a block ask for all of the next.
+//! Rows or terms of operands that are read in place lie apart, where the hardware does not see them coming. What was packed before, it
+//! sees at the second line of each page: too late where the third-level cache is slow. A register tile has time for two cache lines a
+//! term; together the tiles of a block ask for all of the next.
 
 use super::{Driver, Memory, Mode, Unit};
 use crate::ahead::LINE;
 use crate::gemm::micro::Lane;
+use crate::isa::is_intel;
 
 /// Elements of an operand that the second-level cache still has when the next block reads them.
 const KEPT: usize = 1 << 17;
@@ -13,10 +15,11 @@ const KEPT: usize = 1 << 17;
 /// The lanes that are still to be asked for, of both operands.
 pub(super) struct Lanes([Group; 2]);
 
-/// Lanes side by side.
+/// Lanes, each so many elements after the one before.
 struct Group {
     first: Lane,
     count: usize,
+    apart: usize,
 }
 
 impl Lanes {
@@ -27,7 +30,7 @@ impl Lanes {
 }
 
 impl Group {
-    const NONE: Group = Group { first: Lane::NONE, count: 0 };
+    const NONE: Group = Group { first: Lane::NONE, count: 0, apart: 0 };
 
     /// All lines of so many rows and terms from an address, of which either must be adjacent.
     fn of(at: *const f32, strides: (isize, isize), rows: usize, terms: usize) -> Group {
@@ -37,13 +40,19 @@ impl Group {
             _ => return Group::NONE,
         };
         let skew = at as usize % LINE / size_of::<f32>();
-        Group { first: Lane { at, step, steps }, count: (skew + adjacent).div_ceil(Lane::WIDTH) }
+        Group { first: Lane { at, step, steps }, count: (skew + adjacent).div_ceil(Lane::WIDTH), apart: Lane::WIDTH }
+    }
+
+    /// All lines of so many elements for each of so many terms, without gaps.
+    fn packed(at: *const f32, elements: usize, terms: usize) -> Group {
+        let first = Lane { at, step: Lane::WIDTH as isize, steps: terms };
+        Group { first, count: elements.div_ceil(Lane::WIDTH), apart: Lane::WIDTH * terms }
     }
 
     fn take(&mut self) -> Option<Lane> {
         self.count = self.count.checked_sub(1)?;
         let lane = self.first;
-        self.first.at = lane.at.wrapping_add(Lane::WIDTH);
+        self.first.at = lane.at.wrapping_add(self.apart);
         Some(lane)
     }
 }
@@ -60,7 +69,7 @@ impl Driver {
         Lanes([true, false].map(|is_a| self.lanes(is_a, unit, chunk, memory)))
     }
 
-    /// What a unit reads in place of a chunk of an operand, unless the unit before has just read the same.
+    /// What a unit reads of a chunk of an operand, unless the unit before has just read the same.
     fn lanes(&self, is_a: bool, unit: Unit, chunk: usize, memory: Memory<'_>) -> Group {
         let Unit { batch, row_block, col_block, .. } = unit;
         let (again_a, again_b) = if self.rows_first {
@@ -69,11 +78,14 @@ impl Driver {
             (self.row_blocks == 1 && col_block > 0, row_block > 0)
         };
         let (side, at, again) = if is_a { (&self.a, row_block, again_a) } else { (&self.b, col_block, again_b) };
-        let (_, count, _) = self.extent(is_a, at);
+        let (_, count, padded) = self.extent(is_a, at);
         let kept = again && count * self.x.k.div_ceil(self.splits) <= KEPT;
         match (side.mode, side.source.strides()) {
             (Mode::Direct | Mode::Private, Some(strides)) if !kept => {
                 Group::of(self.direct(is_a, strides, batch, at, chunk, memory), strides, count, self.chunk(chunk).1)
+            }
+            (Mode::Shared, _) if !kept && is_intel() => {
+                Group::packed(self.shared_panels(is_a, memory.workspace, batch, at, chunk), padded, self.chunk(chunk).1)
             }
             _ => Group::NONE,
         }
@@ -113,5 +125,16 @@ mod tests {
             }
         }
         assert!(asked(Group::of(data.as_ptr(), (20, 2), 10, 10)).is_empty());
+    }
+
+    #[test]
+    fn every_line_of_a_packed_operand_is_asked_for() {
+        let data = vec![0f32; 400 * 400];
+        for (elements, terms) in [(1, 1), (14, 256), (112, 100), (256, 7)] {
+            let asked = asked(Group::packed(data.as_ptr(), elements, terms));
+            for i in (0..elements * terms).step_by(LINE / size_of::<f32>()) {
+                assert!(asked.contains(&(data.as_ptr().wrapping_add(i) as usize / LINE)), "{elements} {terms}: element {i}");
+            }
+        }
     }
 }
