@@ -139,9 +139,10 @@ mod tests {
 
     #[test]
     fn the_bits_do_not_depend_on_how_operands_are_read() {
-        for shape in
-            [[1, 300, 40], [29, 193, 7], [130, 512, 300], [64, 512, 1030], [300, 200, 2049], [515, 37, 64], [260, 1024, 130]]
-        {
+        let small = [[1, 300, 40], [29, 193, 7], [130, 512, 300], [64, 512, 1030], [515, 37, 64], [260, 1024, 130]];
+        // Enough to do for large blocks: of all rows, and of some.
+        let large = [[200, 260, 1400], [300, 200, 2049]];
+        for shape in small.into_iter().chain(large) {
             for spec in forms(shape) {
                 for &isa in Isa::available() {
                     let [here, there] = [Reading::InPlace, Reading::Packed].map(|reading| result(&spec, isa, reading));
