@@ -181,10 +181,12 @@ impl<'a> Linking<'a> {
         for (_, other) in self.homes(group) {
             let apart = |a: &Cluster, b: usize| !a.before.contains(&b);
             let (one, two) = (&self.clusters[home], &self.clusters[other]);
+            // The group itself is no member of a cluster yet.
+            let before_one = &one.before | &self.before(group);
             if other == home
                 || one.bytes + two.bytes > self.limits.most
                 || !(apart(one, other) && self.follows(&two.before, home))
-                || !(apart(two, home) && self.follows(&one.before, other))
+                || !(apart(two, home) && self.follows(&before_one, other))
             {
                 continue;
             }

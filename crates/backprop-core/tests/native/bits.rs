@@ -8,6 +8,7 @@ use backprop_core::{
     Builder, DType, Graph, HostTensor, Type,
     exec::native::{Native, Options},
     graph::Role,
+    op::{ConvDims, Convolution},
 };
 use backprop_kernels::Isa;
 
@@ -24,6 +25,24 @@ fn fusing_changes_no_bit() {
             }
         }
     }
+}
+
+/// A sum over all samples of what one chain makes, and of what follows from that by way of another kernel.
+#[test]
+fn a_sum_waits_for_all_that_it_reads() {
+    let b = Builder::new();
+    let f32 = |shape: &[usize]| Type::new(DType::F32, shape);
+    let x = b.input("x", Role::Data, f32(&[16, 4096, 1]));
+    let kernels = [b.input("k1", Role::State, f32(&[64, 1, 3])), b.input("k2", Role::State, f32(&[1, 64, 1]))];
+    let alone = Convolution::new(ConvDims::channels_last(1), DType::F32);
+    // A mebibyte of each sample: all that a chain may make, so that the next convolution is in none.
+    let h = x.convolution(kernels[0], Convolution { padding: vec![(1, 1)], ..alone.clone() });
+    let y = h.convolution(kernels[1], alone);
+    let gradients = (y * y).mean(&[0, 1, 2]).grad(&kernels);
+    gradients.iter().enumerate().for_each(|(i, &g)| b.output(format!("g{i}"), Role::Data, g));
+    let graph = b.finish().unwrap();
+    let (native, values) = (Native::new(2, Isa::detect()), inputs(&graph, 5));
+    assert_same("sum", &graph, &run(&native.unfused(), &graph, &values), &run(&native, &graph, &values));
 }
 
 #[test]
