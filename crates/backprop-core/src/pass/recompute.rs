@@ -34,7 +34,7 @@ pub(crate) fn recompute(graph: &mut Lowered, groups: &[Group]) -> bool {
         let value = graph.nodes[n].outputs[0];
         let of_others = |&&r: &&usize| group_of[r] != group_of[n];
         let foreign: Vec<usize> = readers.get(&value).into_iter().flatten().filter(of_others).copied().collect();
-        let can_take = |&r: &usize| takes(graph, &groups[group_of[r]], r, n);
+        let can_take = |&r: &usize| takes(graph, &groups[group_of[r]], r, value, &[n]);
         if !foreign.is_empty() && foreign.iter().all(can_take) {
             copies.insert(n, foreign);
         }
@@ -95,20 +95,22 @@ pub(crate) fn is_kept(graph: &Lowered, value: Val) -> bool {
     }
 }
 
-/// Whether a reader's group can make the node's result for itself.
-fn takes(graph: &Lowered, group: &Group, reader: usize, node: usize) -> bool {
+/// Whether a reader's group can make a value for itself, by copies of these nodes.
+pub(crate) fn takes(graph: &Lowered, group: &Group, reader: usize, value: Val, nodes: &[usize]) -> bool {
     let r = &graph.nodes[reader];
     let by_element = match (&r.op, group.kind) {
         (NodeOp::Elementwise(e), Kind::Tile | Kind::Tiled(_) | Kind::Reduce(_)) => !e.reads_fixed_elements(),
         (NodeOp::Reduce(_), Kind::Reduce(_)) => true,
         _ => false,
     };
-    let n = &graph.nodes[node];
-    // Only then has the group as many elements as the node.
-    let whole = || r.inputs.iter().filter(|a| a.value == n.outputs[0]).all(|a| graph.is_identity(a));
-    let fixed = matches!(n.op, NodeOp::Elementwise(e) if e.reads_fixed_elements());
-    let readable = || fixed || n.inputs.iter().all(|a| a.view.reshape(&group.dims).is_some());
-    by_element && whole() && readable() && group.nodes.len() + ROOM < MAX_NODES
+    // Only then has the group as many elements as the value.
+    let whole = || r.inputs.iter().filter(|a| a.value == value).all(|a| graph.is_identity(a));
+    let readable = |&n: &usize| {
+        let node = &graph.nodes[n];
+        let fixed = matches!(node.op, NodeOp::Elementwise(e) if e.reads_fixed_elements());
+        fixed || node.inputs.iter().all(|a| a.view.reshape(&group.dims).is_some())
+    };
+    by_element && whole() && nodes.iter().all(readable) && group.nodes.len() + nodes.len() + ROOM <= MAX_NODES
 }
 
 /// Puts copies of nodes behind them, one for each group of readers, and lets these read them.

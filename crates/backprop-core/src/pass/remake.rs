@@ -4,10 +4,15 @@
 //! layer's weights. Kept until then it would go to memory and come back. It follows by a few operations from a tensor that the
 //! backward pass reads anyway, so the gradient is given a copy that is made right before it. The same operations on the same operands
 //! give the same bits.
+//!
+//! Likewise which elements an activation let pass: that follows from what it was given, or from what it gave, and one of them is kept.
 
 use super::{fuse::Group, recompute};
-use crate::exec::native::ir::{Access, Def, Elementwise, Lowered, Node, NodeOp, Val, Value};
-use std::collections::HashMap;
+use crate::{
+    exec::native::ir::{Access, Def, Elementwise, Lowered, Node, NodeOp, Val, Value},
+    op::Compare,
+};
+use std::collections::{BTreeMap, HashMap};
 
 /// Bytes that are made between two readers of a value which leave nothing of it in a cache.
 pub(crate) const FAR: usize = 16 << 20;
@@ -18,6 +23,8 @@ const OPERATIONS: usize = 8;
 struct Copy {
     /// The nodes that make it from what is in memory, in order.
     nodes: Vec<usize>,
+    /// An operand of theirs, and what they read in its place.
+    instead: Option<(Val, Val)>,
     value: Val,
     /// The nodes that read the copy, first to last.
     readers: Vec<usize>,
@@ -33,6 +40,7 @@ pub(crate) fn remake(graph: &mut Lowered, groups: &[Group], outside: &[bool], fa
 
 struct Search<'a> {
     graph: &'a Lowered,
+    groups: &'a [Group],
     outside: &'a [bool],
     far: usize,
     parts: usize,
@@ -45,7 +53,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(graph: &'a Lowered, groups: &[Group], outside: &'a [bool], far: usize, parts: usize) -> Search<'a> {
+    fn new(graph: &'a Lowered, groups: &'a [Group], outside: &'a [bool], far: usize, parts: usize) -> Search<'a> {
         let mut group_of = vec![usize::MAX; graph.nodes.len()];
         for (g, group) in groups.iter().enumerate() {
             group.nodes.iter().for_each(|&n| group_of[n] = g);
@@ -59,11 +67,84 @@ impl<'a> Search<'a> {
             made.push(sum);
         }
         let last = groups.iter().map(|group| group.nodes.iter().copied().max().unwrap_or(0)).collect();
-        Search { graph, outside, far, parts, group_of, last, readers, made }
+        Search { graph, groups, outside, far, parts, group_of, last, readers, made }
     }
 
     fn copies(&self) -> Vec<Copy> {
-        (0..self.graph.nodes.len()).filter_map(|n| self.copy(n)).collect()
+        (0..self.graph.nodes.len()).flat_map(|n| self.copy(n).into_iter().chain(self.masks(n))).collect()
+    }
+
+    /// The end of the group that a node is in.
+    fn end(&self, node: usize) -> usize {
+        self.last[self.group_of[node]]
+    }
+
+    /// Whether a value is in memory anyway until about when the group of a node runs.
+    fn is_kept_for(&self, value: Val, node: usize) -> bool {
+        let until = self.readers.get(&value).into_iter().flatten().map(|&r| self.end(r)).max();
+        recompute::is_kept(self.graph, value) && until.is_some_and(|last| self.made[self.end(node)] <= self.made[last] + self.far)
+    }
+
+    /// Whether a node runs late after another.
+    fn is_late(&self, node: usize, after: usize) -> bool {
+        self.made[node - 1] - self.made[after] > self.far
+    }
+
+    /// Copies of a comparison for the groups that need its result, if that is late, and they can have it from what is in memory anyway.
+    fn masks(&self, node: usize) -> Vec<Copy> {
+        let Node { op: NodeOp::Elementwise(Elementwise::Compare(_)), outputs, .. } = &self.graph.nodes[node] else {
+            return Vec::new();
+        };
+        let value = outputs[0];
+        if self.graph.outputs.iter().any(|o| o.value == value) {
+            return Vec::new();
+        }
+        let mut by_group: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for &reader in self.readers.get(&value).into_iter().flatten() {
+            by_group.entry(self.group_of[reader]).or_default().push(reader);
+        }
+        by_group.remove(&self.group_of[node]);
+        // What one group cannot make again is kept for all.
+        by_group.into_values().map(|readers| self.mask(node, value, readers)).collect::<Option<_>>().unwrap_or_default()
+    }
+
+    /// How the readers in one group make a comparison's result again: as it was made, or of what a ReLU gave.
+    fn mask(&self, node: usize, value: Val, mut readers: Vec<usize>) -> Option<Copy> {
+        readers.dedup();
+        let (first, group) = (readers[0], self.group_of[readers[0]]);
+        let takes = |nodes: &[usize]| readers.iter().all(|&r| recompute::takes(self.graph, &self.groups[group], r, value, nodes));
+        let (mut nodes, mut source) = (Vec::new(), None);
+        let cheap = self.collect(node, self.graph.values[value].ty.elements(), &mut nodes, &mut source);
+        nodes.sort_unstable();
+        let source = source.filter(|&source| cheap && self.is_kept_for(source, first) && takes(&nodes));
+        let read_there = source.is_some_and(|source| self.readers[&source].iter().any(|&r| self.group_of[r] == group));
+        let rectified = || self.rectified(node).filter(|&(_, to)| self.is_kept_for(to, first) && takes(&[node]));
+        let (nodes, instead) = match (if read_there { None } else { rectified() }, source) {
+            (Some(instead), _) => (vec![node], Some(instead)),
+            (None, Some(_)) => (nodes, None),
+            (None, None) => return None,
+        };
+        self.is_late(first, node).then_some(Copy { nodes, instead, value, readers })
+    }
+
+    /// What a node compares with zero, and the [ReLU](crate::Tensor::relu) of that, of which the same comparison gives the same.
+    fn rectified(&self, node: usize) -> Option<(Val, Val)> {
+        let Node { op: NodeOp::Elementwise(Elementwise::Compare(Compare::Le)), inputs, outputs, .. } = &self.graph.nodes[node]
+        else {
+            return None;
+        };
+        let is_zero = matches!(self.graph.values[inputs[1].value].def, Def::Scalar(0)) && self.graph.is_identity(&inputs[0]);
+        let selects = |&&r: &&usize| {
+            let Node { op: NodeOp::Elementwise(Elementwise::Select), inputs: operands, .. } = &self.graph.nodes[r] else {
+                return false;
+            };
+            let [mask, zero, x] = &operands[..] else { return false };
+            mask.value == outputs[0] && self.graph.is_identity(mask) && zero.value == inputs[1].value && *x == inputs[0]
+        };
+        let relu = *self.readers[&outputs[0]].iter().find(selects)?;
+        let to = self.graph.nodes[relu].outputs[0];
+        let kept = self.outside[to] && self.copy(relu).is_none();
+        (is_zero && kept).then_some((inputs[0].value, to))
     }
 
     fn copy(&self, node: usize) -> Option<Copy> {
@@ -71,8 +152,7 @@ impl<'a> Search<'a> {
         let all = self.readers.get(&value).map_or(&[][..], Vec::as_slice);
         let sums =
             |r: usize| matches!(&self.graph.nodes[r].op, NodeOp::Product(product) if product.sum_parts(self.parts).is_some());
-        let late = |r: usize| self.made[r - 1] - self.made[node] > self.far;
-        let mut readers: Vec<usize> = all.iter().copied().filter(|&r| late(r)).collect();
+        let mut readers: Vec<usize> = all.iter().copied().filter(|&r| self.is_late(r, node)).collect();
         readers.dedup();
         // What another late reader needs is kept anyway.
         if !self.outside[value]
@@ -85,10 +165,9 @@ impl<'a> Search<'a> {
         let (mut nodes, mut source) = (Vec::new(), None);
         let cheap = self.collect(node, self.graph.values[value].ty.elements(), &mut nodes, &mut source);
         let last = *readers.last()?;
-        let end = |&r: &usize| self.last[self.group_of[r]];
-        let kept = source.is_some_and(|source| self.readers[&source].iter().any(|r| end(r) > last));
+        let kept = source.is_some_and(|source| self.readers[&source].iter().any(|&r| self.end(r) > last));
         nodes.sort_unstable();
-        (cheap && kept).then_some(Copy { nodes, value, readers })
+        (cheap && kept).then_some(Copy { nodes, instead: None, value, readers })
     }
 
     /// Collects the nodes that make a value of so many elements; whether they are few and cheap, and read one tensor that is in memory.
@@ -104,9 +183,13 @@ impl<'a> Search<'a> {
             if recompute::is_small(self.graph, access.value, elements) {
                 return true;
             }
+            let is_stored =
+                |maker: usize| self.outside[access.value] && !matches!(self.graph.nodes[maker].op, NodeOp::Elementwise(_));
             match self.graph.maker(access.value) {
                 _ if !self.graph.is_identity(access) => false,
-                Some(maker) if self.group_of[maker] == self.group_of[node] => self.collect(maker, elements, nodes, source),
+                Some(maker) if self.group_of[maker] == self.group_of[node] && !is_stored(maker) => {
+                    self.collect(maker, elements, nodes, source)
+                }
                 _ => {
                     let same = source.is_none_or(|source| source == access.value);
                     *source = Some(access.value);
@@ -144,7 +227,7 @@ fn insert(graph: &mut Lowered, copies: &[Copy]) {
 
 /// Appends copies of nodes; the copy of the value.
 fn push_copies(graph: &mut Lowered, old: &[Node], copy: &Copy) -> Val {
-    let mut made: HashMap<Val, Val> = HashMap::new();
+    let mut made: HashMap<Val, Val> = copy.instead.into_iter().collect();
     for &n in &copy.nodes {
         let mut node = Node { flops: 0, ..old[n].clone() };
         for access in &mut node.inputs {

@@ -5,7 +5,12 @@ use crate::{
     steps,
 };
 use backprop_check::check_plan;
-use backprop_core::{Builder, DType, Graph, Type, exec::Program, graph::Role, op::Composite};
+use backprop_core::{
+    Builder, DType, Graph, Type,
+    exec::{Program, native::Planned},
+    graph::Role,
+    op::Composite,
+};
 
 #[test]
 fn plans_are_disjoint_exact_and_tight() {
@@ -52,4 +57,39 @@ fn recomputing_saves_memory_and_changes_no_bit() {
     assert!(arena(&again) * 2 < arena(&kept), "{} {}", arena(&again), arena(&kept));
     let values = inputs(&kept, 2);
     assert_same("recomputed", &kept, &run(&native(), &kept, &values), &run(&native(), &again, &values));
+}
+
+/// Eight layers with a ReLU each. What a ReLU gives is needed for the next weights' gradient, or, if only scales are trained, what it is
+/// given is, but for the scale.
+fn rectified(only_scales: bool) -> Graph {
+    let b = Builder::new();
+    let f32 = |shape: &[usize]| Type::new(DType::F32, shape);
+    let x = b.input("x", Role::Data, f32(&[ROWS, 256]));
+    let weights: Vec<_> = (0..8).map(|i| b.input(format!("w{i}"), Role::Data, f32(&[256, 256]))).collect();
+    let scales: Vec<_> = (0..8).map(|i| b.input(format!("s{i}"), Role::Data, f32(&[256]))).collect();
+    let last = (0..8).fold(x, |h, i| {
+        let h = h.linear(weights[i]);
+        if only_scales { h * scales[i] } else { h }.relu()
+    });
+    let gradients = last.mean(&[0, 1]).grad(if only_scales { &scales } else { &weights });
+    gradients.iter().enumerate().for_each(|(i, &g)| b.output(format!("g{i}"), Role::Data, g));
+    b.finish().unwrap()
+}
+
+/// So many that four layers' values are more than caches hold.
+const ROWS: usize = 4096;
+
+#[test]
+fn what_a_relu_let_pass_is_not_kept_for_long() {
+    for only_scales in [false, true] {
+        let graph = rectified(only_scales);
+        let program = native().build(&graph).unwrap();
+        // Nothing else has a byte for each element.
+        let is_mask = |block: &&Planned| block.bytes == ROWS * 256 && !block.name.contains("workspace");
+        let plan = program.plan();
+        let masks: Vec<_> = plan.iter().filter(is_mask).collect();
+        assert!(masks.len() <= 3, "{only_scales}: {masks:#?}");
+        let values = inputs(&graph, 3);
+        assert_same("rectified", &graph, &run(&native().unfused(), &graph, &values), &run(&native(), &graph, &values));
+    }
 }
