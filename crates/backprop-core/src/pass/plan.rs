@@ -40,7 +40,10 @@ fn size(block: &Block) -> usize {
 
 /// Places blocks; a pure function of them.
 pub fn place(blocks: &[Block]) -> Placement {
-    let live = live(blocks);
+    let phases = live(blocks);
+    let live = phases.iter().copied().max().unwrap_or(0);
+    let fullest = |b: &Block| phases[b.first..=b.last].iter().copied().max().unwrap_or(0);
+    let pressure: Vec<usize> = blocks.iter().map(fullest).collect();
     let life = |b: &Block| b.last - b.first + 1;
     let by_key = |key: &dyn Fn(usize, &Block) -> (u128, usize)| {
         let mut order: Vec<usize> = (0..blocks.len()).collect();
@@ -50,6 +53,8 @@ pub fn place(blocks: &[Block]) -> Placement {
     let area = |b: &Block| size(b) as u128 * life(b) as u128;
     let mut orders = vec![
         by_key(&|_, b| (size(b) as u128, b.first)),
+        // What is alive when memory is fullest first.
+        by_key(&|i, b| ((pressure[i] as u128) << 64 | size(b) as u128, b.first)),
         by_key(&|_, b| (area(b), b.first)),
         by_key(&|_, b| (0, b.first)),
         by_key(&|_, b| (life(b) as u128, b.first)),
@@ -83,7 +88,8 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-fn live(blocks: &[Block]) -> usize {
+/// Bytes alive in each phase.
+fn live(blocks: &[Block]) -> Vec<usize> {
     let phases = blocks.iter().map(|b| b.last + 2).max().unwrap_or(0);
     let mut change = vec![0isize; phases];
     for block in blocks {
@@ -92,9 +98,9 @@ fn live(blocks: &[Block]) -> usize {
     }
     let alive = change.iter().scan(0, |sum, c| {
         *sum += c;
-        Some(*sum)
+        Some(*sum as usize)
     });
-    alive.max().unwrap_or(0) as usize
+    alive.collect()
 }
 
 /// Lowest free offset for each block in turn; the offsets and the arena's size.

@@ -22,8 +22,12 @@ pub(crate) struct Job {
 }
 
 /// An order that respects all dependencies with a low peak of live bytes; `bytes[v]` is a value's size, 0 if not in the arena.
+///
+/// # Panics
+/// If jobs wait for each other in a circle.
 pub(crate) fn order(jobs: &[Job], bytes: &[usize]) -> Vec<usize> {
     let traced = in_traced_order(jobs);
+    assert_eq!(traced.len(), jobs.len(), "kernels wait for each other");
     let greedy = freeing_most(jobs, bytes);
     if peak(jobs, bytes, &greedy) < peak(jobs, bytes, &traced) { greedy } else { traced }
 }
@@ -141,6 +145,53 @@ pub(crate) fn phases(jobs: &[Job], order: &[usize]) -> Vec<Vec<usize>> {
     phases
 }
 
+/// Splits the phases with most live bytes where their kernels need memory only while they run, as long as that helps: one after the
+/// other they have it in turns.
+pub(crate) fn relieve(jobs: &[Job], bytes: &[usize], mut phases: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+    let mut live = live(jobs, bytes, &phases);
+    while let Some(most) = (0..phases.len()).max_by_key(|&p| live[p]) {
+        let (working, others): (Vec<usize>, Vec<usize>) = phases[most].iter().copied().partition(|&j| jobs[j].workspace > 0);
+        if working.len() < 2 {
+            break;
+        }
+        let (first, rest) = working.split_at(working.len() - 1);
+        let apart = [[&others, first].concat(), rest.to_vec()];
+        let split = [&phases[..most], &apart[..], &phases[most + 1..]].concat();
+        let relieved = self::live(jobs, bytes, &split);
+        if relieved.iter().max() >= live.iter().max() {
+            break;
+        }
+        (phases, live) = (split, relieved);
+    }
+    phases
+}
+
+/// Bytes that are live in each phase.
+fn live(jobs: &[Job], bytes: &[usize], phases: &[Vec<usize>]) -> Vec<usize> {
+    let mut lives = vec![None; bytes.len()];
+    for (p, phase) in phases.iter().enumerate() {
+        for job in phase.iter().map(|&j| &jobs[j]) {
+            job.writes.iter().for_each(|&v| lives[v] = Some((p, p)));
+            for &v in &job.reads {
+                lives[v] = lives[v].map(|(first, _)| (first, p));
+            }
+        }
+    }
+    let mut change = vec![0; phases.len() + 1];
+    for (life, &bytes) in lives.into_iter().zip(bytes) {
+        if let Some((first, last)) = life {
+            change[first] += bytes as isize;
+            change[last + 1] -= bytes as isize;
+        }
+    }
+    let working = phases.iter().map(|phase| phase.iter().map(|&j| jobs[j].workspace).sum::<usize>());
+    let values = change.iter().scan(0, |sum, change| {
+        *sum += change;
+        Some(*sum as usize)
+    });
+    values.zip(working).map(|(values, working)| values + working).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +214,27 @@ mod tests {
         let best = order(&jobs, &bytes);
         assert_eq!(peak(&jobs, &bytes, &best), 102);
         assert_eq!(peak(&jobs, &bytes, &[0, 1, 2, 3, 4]), 201);
+    }
+
+    #[test]
+    fn kernels_that_need_memory_only_while_they_run_have_it_in_turns() {
+        let working = |job: Job, workspace: usize| Job { workspace, ..job };
+        let jobs = [
+            job(&[], &[0], &[], 0),
+            working(job(&[0], &[1], &[0], 1), 50),
+            working(job(&[0], &[2], &[0], 2), 60),
+            job(&[0], &[3], &[0], 3),
+            job(&[1, 2, 3], &[4], &[1, 2, 3], 4),
+        ];
+        let together = vec![vec![0], vec![1, 2, 3], vec![4]];
+        // The small values stay until the end.
+        let bytes = [100, 1, 1, 1, 1];
+        assert_eq!(live(&jobs, &bytes, &together), [100, 213, 4]);
+        let relieved = relieve(&jobs, &bytes, together.clone());
+        assert_eq!(relieved, [vec![0], vec![3, 1], vec![2], vec![4]]);
+        assert_eq!(live(&jobs, &bytes, &relieved), [100, 152, 163, 4]);
+        // Where another phase needs more, they stay together.
+        assert_eq!(relieve(&jobs, &[100, 1, 1, 1, 300], together.clone()), together);
     }
 
     #[test]

@@ -295,7 +295,7 @@ impl Assembly<'_> {
             })
             .collect();
         let order = schedule::order(&jobs, &arena_bytes);
-        let phases = schedule::phases(&jobs, &order);
+        let phases = schedule::relieve(&jobs, &arena_bytes, schedule::phases(&jobs, &order));
         let (blocks, workspace_blocks) = self.blocks(&phases, &works);
         let placement = plan::place(&blocks.iter().map(|b| b.life).collect::<Vec<_>>());
         Ok(self.code(phases, blocks, workspace_blocks, placement, bodies))
