@@ -116,8 +116,8 @@ impl GemmSpec {
         // Tiles of one vector load as often as they multiply: they take the time of two.
         let cols = if self.n > 1 { self.n.next_multiple_of(micro.cols()) } else { micro.lanes };
         let compute = self.m * cols * self.k;
-        let pack = reading.packing(self, self.m);
-        compute + pack * self.n * self.k + store * self.m * self.n
+        let pack = reading.packing(self, self.m) * self.n + reading.packing_left(self) * self.m;
+        compute + pack * self.k + store * self.m * self.n
     }
 
     /// Multiply-adds that an element of C costs which is not stored by whole vectors.

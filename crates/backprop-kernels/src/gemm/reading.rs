@@ -36,6 +36,14 @@ impl Reading {
         }
     }
 
+    /// The same of A.
+    pub(super) fn packing_left(self, spec: &GemmSpec) -> usize {
+        match self {
+            Reading::Packed if spec.n >= MANY_COLUMNS => COPY,
+            _ => 0,
+        }
+    }
+
     /// How A and B are read; so many rows, of all runs, use B.
     pub(super) fn modes(self, spec: &GemmSpec, x: Extents, rows: usize, micro: &Micro) -> (Mode, Mode) {
         match self {
@@ -165,6 +173,10 @@ mod tests {
         assert_eq!(mode(&huge, Reading::Packed), (Mode::Private, Mode::Shared));
         let [small, ..] = forms([128, 512, 784]);
         assert_eq!(mode(&small, Reading::Packed), (Mode::Shared, Mode::Shared));
+        // Both sides are packed in either orientation: turning such a product only costs.
+        let turned = left.transposed();
+        let costs = [&left, &turned].map(|spec| spec.cost(Reading::Packed, Micro::of(Isa::detect()), spec.store()));
+        assert!(costs[0] < costs[1], "{costs:?}");
         let [few, ..] = forms([32, 128, 512]);
         assert_eq!(mode(&few, Reading::Packed), (Mode::Direct, Mode::Direct));
         assert_eq!(mode(&few, Reading::InPlace), (Mode::Direct, Mode::Direct));
