@@ -88,8 +88,8 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Bytes alive in each phase.
-fn live(blocks: &[Block]) -> Vec<usize> {
+/// Bytes alive in each phase, up to the last that anything is alive in.
+pub(super) fn live(blocks: &[Block]) -> Vec<usize> {
     let phases = blocks.iter().map(|b| b.last + 2).max().unwrap_or(0);
     let mut change = vec![0isize; phases];
     for block in blocks {

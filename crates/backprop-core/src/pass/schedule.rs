@@ -1,5 +1,6 @@
 //! The order in which kernels run, and which of them run together.
 
+use super::plan::{self, Block};
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// A kernel as the scheduler sees it.
@@ -168,28 +169,22 @@ pub(crate) fn relieve(jobs: &[Job], bytes: &[usize], mut phases: Vec<Vec<usize>>
 
 /// Bytes that are live in each phase.
 fn live(jobs: &[Job], bytes: &[usize], phases: &[Vec<usize>]) -> Vec<usize> {
-    let mut lives = vec![None; bytes.len()];
+    let mut values: Vec<Option<Block>> = vec![None; bytes.len()];
+    let mut working = Vec::new();
     for (p, phase) in phases.iter().enumerate() {
         for job in phase.iter().map(|&j| &jobs[j]) {
-            job.writes.iter().for_each(|&v| lives[v] = Some((p, p)));
+            let here = |bytes: usize| Block { bytes, first: p, last: p };
+            working.push(here(job.workspace));
+            job.writes.iter().for_each(|&v| values[v] = Some(here(bytes[v])));
             for &v in &job.reads {
-                lives[v] = lives[v].map(|(first, _)| (first, p));
+                values[v] = values[v].map(|block| Block { last: p, ..block });
             }
         }
     }
-    let mut change = vec![0; phases.len() + 1];
-    for (life, &bytes) in lives.into_iter().zip(bytes) {
-        if let Some((first, last)) = life {
-            change[first] += bytes as isize;
-            change[last + 1] -= bytes as isize;
-        }
-    }
-    let working = phases.iter().map(|phase| phase.iter().map(|&j| jobs[j].workspace).sum::<usize>());
-    let values = change.iter().scan(0, |sum, change| {
-        *sum += change;
-        Some(*sum as usize)
-    });
-    values.zip(working).map(|(values, working)| values + working).collect()
+    working.extend(values.into_iter().flatten());
+    let mut live = plan::live(&working);
+    live.resize(phases.len(), 0);
+    live
 }
 
 #[cfg(test)]
@@ -221,20 +216,20 @@ mod tests {
         let working = |job: Job, workspace: usize| Job { workspace, ..job };
         let jobs = [
             job(&[], &[0], &[], 0),
-            working(job(&[0], &[1], &[0], 1), 50),
-            working(job(&[0], &[2], &[0], 2), 60),
+            working(job(&[0], &[1], &[0], 1), 50 * 64),
+            working(job(&[0], &[2], &[0], 2), 60 * 64),
             job(&[0], &[3], &[0], 3),
             job(&[1, 2, 3], &[4], &[1, 2, 3], 4),
         ];
         let together = vec![vec![0], vec![1, 2, 3], vec![4]];
         // The small values stay until the end.
-        let bytes = [100, 1, 1, 1, 1];
-        assert_eq!(live(&jobs, &bytes, &together), [100, 213, 4]);
+        let bytes = [100, 1, 1, 1, 1].map(|lines| lines * 64);
+        assert_eq!(live(&jobs, &bytes, &together), [100, 213, 4].map(|lines| lines * 64));
         let relieved = relieve(&jobs, &bytes, together.clone());
         assert_eq!(relieved, [vec![0], vec![3, 1], vec![2], vec![4]]);
-        assert_eq!(live(&jobs, &bytes, &relieved), [100, 152, 163, 4]);
+        assert_eq!(live(&jobs, &bytes, &relieved), [100, 152, 163, 4].map(|lines| lines * 64));
         // Where another phase needs more, they stay together.
-        assert_eq!(relieve(&jobs, &[100, 1, 1, 1, 300], together.clone()), together);
+        assert_eq!(relieve(&jobs, &[100, 1, 1, 1, 300].map(|lines| lines * 64), together.clone()), together);
     }
 
     #[test]
