@@ -187,7 +187,7 @@ impl Gemm {
             col: Strided::new([(spec.n, spec.c_col)]),
             logical: Logical::default(),
         };
-        let packed = reading == Reading::Packed && a_mode != Mode::Direct && Block::is_worth_packing(x, micro);
+        let packed = reading == Reading::Packed && a_mode != Mode::Direct && Block::are_large(x, micro);
         let driver = |[a, b]: [Side; 2], out: Output, epilogue: Option<Arc<dyn Epilogue>>| match packed {
             true => Driver::cut(x, micro, Block::packed(x, micro), [a, b], out, epilogue),
             false => Driver::new(x, micro, a, b, out, epilogue),

@@ -95,8 +95,8 @@ impl Block {
         Block { m, n: group * ((area / m + group / 2) / group).clamp(1, (256 / group).max(1)) }
     }
 
-    /// Whether there is enough to do for blocks of [`packed`](Self::packed) operands, many enough for many threads.
-    pub fn is_worth_packing(x: Extents, micro: &Micro) -> bool {
+    /// Whether blocks of packed operands are the large ones of [`packed`](Self::packed): there is enough to do for many of them.
+    pub fn are_large(x: Extents, micro: &Micro) -> bool {
         x.m > 2 * micro.rows && x.multiply_adds() >= PACKED
     }
 
