@@ -127,6 +127,9 @@ impl<'a> Plan<'a> {
             let noted: Option<Vec<Id>> = sources.iter().map(|&s| ids[s]).collect();
             ids[v] = Some(note(&code, *op, &noted?)?);
         }
+        if let Some(v) = self.stored_as_given() {
+            ids[v] = ids[v].or_else(|| Some(self.source(v, &slots, &code, &mut streams)));
+        }
         let mut code = code.into_inner();
         let scattered = self.outputs(&ids, &mut code, &mut streams);
         (streams.len() <= MAX_STREAMS).then_some(NotedCode { code, streams, slots, scattered })
@@ -175,6 +178,20 @@ impl<'a> Plan<'a> {
         self.by_rows && fits && !self.by_loops[v] && !self.is_kept(v)
     }
 
+    /// The given value, if the function is to store it as it is.
+    fn stored_as_given(&self) -> Option<usize> {
+        let given = self.program.given_register().map(|reg| usize::from(reg.0))?;
+        (self.by_rows && self.stored[given]).then_some(given)
+    }
+
+    /// Whether anything but the function reads the given value: then its rows must follow each other.
+    pub(super) fn reads_given_outside(&self, scattered: &[bool]) -> bool {
+        let Some(given) = self.program.given_register() else { return false };
+        let v = usize::from(given.0);
+        let left = |(store, &scattered): (&super::program::Store, &bool)| scattered && store.reg == given;
+        self.by_loops[v] || self.results.contains(&v) || self.program.stores.iter().zip(scattered).any(left)
+    }
+
     /// Notes what the function writes; gives which stores it does not do.
     fn outputs(&self, ids: &[Option<Id>], code: &mut Code, streams: &mut Vec<Stream>) -> Vec<bool> {
         let mut scattered = vec![true; self.program.stores.len()];
@@ -190,7 +207,8 @@ impl<'a> Plan<'a> {
         };
         for (i, store) in self.program.stores.iter().enumerate() {
             let v = usize::from(store.reg.0);
-            let (Class::Noted, Some(id)) = (self.classes[v], ids[v]) else { continue };
+            let written = self.classes[v] == Class::Noted || self.stored_as_given() == Some(v);
+            let (true, Some(id)) = (written, ids[v]) else { continue };
             if self.by_rows && store.strides.last() == Some(&1) {
                 let source = Source::Operand { operand: store.operand, strides: store.strides.clone(), offset: store.offset };
                 write(v, id, source);

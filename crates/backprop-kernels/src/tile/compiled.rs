@@ -79,6 +79,8 @@ pub(super) struct Compiled {
     /// Of the pool, and of the bytes from row to row of the given value.
     pool: usize,
     given_stride: usize,
+    /// Whether rows of the given value may be apart.
+    by_given_rows: bool,
     scratch: usize,
     tile: usize,
 }
@@ -92,6 +94,7 @@ impl Compiled {
         let function = Function::new(&noted.code, &elements, isa)?;
         let past = Past::new(program, &noted, &elements, isa).map(Box::new);
         let layout = plan.layout(noted.slots.len());
+        let by_given_rows = plan.by_rows && !plan.reads_given_outside(&noted.scattered);
         Some(Compiled {
             function,
             past,
@@ -106,6 +109,7 @@ impl Compiled {
             buffers: layout.buffers,
             pool: layout.pool,
             given_stride: layout.given_stride,
+            by_given_rows,
             scratch: layout.scratch,
             tile: layout.tile,
         })
@@ -125,7 +129,7 @@ impl Compiled {
     /// `scratch` is the one of the runs.
     pub(super) unsafe fn row_stride_of_given(&self, scratch: *mut u8) -> Option<*mut isize> {
         // SAFETY: the scratch has room for it there.
-        self.by_rows.then(|| unsafe { scratch.add(self.given_stride).cast() })
+        self.by_given_rows.then(|| unsafe { scratch.add(self.given_stride).cast() })
     }
 
     /// Runs the program over one box.
@@ -238,7 +242,7 @@ impl Compiled {
             Source::Operand { strides, .. } if rank > 1 => strides[rank - 2] * stream.size as isize,
             Source::Operand { .. } => 0,
             // SAFETY: the scratch has room for it there.
-            Source::Given if self.by_rows => unsafe { *scratch.add(self.given_stride).cast::<isize>() },
+            Source::Given if self.by_given_rows => unsafe { *scratch.add(self.given_stride).cast::<isize>() },
             _ => (inner * stream.size) as isize,
         }
     }

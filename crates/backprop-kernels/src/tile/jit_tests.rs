@@ -320,6 +320,50 @@ fn epilogues_of_products_whose_rows_are_apart() {
     }
 }
 
+/// What the function does not read row by row: the result itself, as it is and turned around, and what loops of their own make of it.
+#[test]
+fn epilogues_that_store_or_convert_the_product_itself() {
+    let random = &mut Random(11);
+    let (rows, cols, ld) = (37, 24, 32);
+    let product: Vec<f32> = (0..rows * ld).map(|_| random.float()).collect();
+    let bias: Vec<f32> = (0..cols).map(|_| random.float()).collect();
+    type Note = fn(&mut TileProgram, Reg);
+    let as_it_is: Note = |program, x| program.store(2, &[0, 24, 1], 0, x).unwrap();
+    let turned: Note = |program, x| program.store(2, &[0, 1, 37], 0, x).unwrap();
+    let by_a_loop: Note = |program, x| {
+        let cosine = program.op(OpCode::Cos, &[x]).unwrap();
+        program.store(2, &[0, 24, 1], 0, cosine).unwrap();
+    };
+    for (name, note) in [("as it is", as_it_is), ("turned", turned), ("by a loop", by_a_loop)] {
+        for isa in fused_isas() {
+            let mut program = TileProgram::new(&[1, rows, cols]).unwrap();
+            let x = program.given().unwrap();
+            let b = program.load(0, DType::F32, &[0, 0, 1], 0).unwrap();
+            let sum = program.op(OpCode::Add, &[x, b]).unwrap();
+            program.store(1, &[0, 24, 1], 0, sum).unwrap();
+            note(&mut program, x);
+            let epilogue = TileEpilogue::new(&program, isa).unwrap();
+            let mut results = [vec![7f32; rows * cols], vec![7f32; rows * cols]];
+            let [sums, others] = results.each_mut().map(|r| r.as_mut_ptr().cast::<u8>());
+            let mut scratch = aligned(epilogue.scratch());
+            let operands = [bias.as_ptr().cast_mut().cast(), sums, others];
+            // SAFETY: the block is all of the space; the operands have its shape.
+            unsafe { epilogue.apply(0, 0, rows, 0, cols, product.as_ptr(), ld, &operands, scratch.as_mut_ptr().cast()) };
+            let [sums, others] = results;
+            for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
+                let x = product[row * ld + col];
+                let (i, expected) = match name {
+                    "turned" => (col * rows + row, x),
+                    "by a loop" => (row * cols + col, x.cos()),
+                    _ => (row * cols + col, x),
+                };
+                assert_eq!(sums[row * cols + col], x + bias[col], "sum ({row}, {col}), {name}, on {isa}");
+                assert!((others[i] - expected).abs() < 1e-6, "({row}, {col}), {name}, on {isa}: {} {expected}", others[i]);
+            }
+        }
+    }
+}
+
 #[test]
 fn denormal_results_are_zeros_and_denormal_operands_count() {
     let x: Vec<f32> = [1e-30, -1e-30, 1e-40, 1e-20].into_iter().cycle().take(37).collect();
