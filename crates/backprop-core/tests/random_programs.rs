@@ -1,10 +1,12 @@
 //! Random graphs on the native executor: passes, fusion, threads and vector width change no bit; the oracle agrees; plans are
 //! what they claim to be.
 
-use backprop_check::{check_plan, compare::same_bits, execute, graph_count, random_graphs, random_inputs, special_inputs};
+use backprop_check::{
+    Random, check_plan, compare::same_bits, execute, graph_count, random_graphs, random_inputs, special_inputs,
+};
 use backprop_core::{
     DType, Graph, HostTensor,
-    exec::native::{Native, Options},
+    exec::native::{Link, Native, Options},
     reference::{Array, evaluate},
 };
 use backprop_kernels::Isa;
@@ -38,21 +40,26 @@ fn passes_and_fusion_change_no_bit() {
 #[test]
 fn going_sample_by_sample_changes_no_bit() {
     let plain = Native::new(2, Isa::detect()).unfused();
-    let linked = plain.with(Options { optimize: true, fuse: true, poison: true, link_all: true, ..Options::default() });
-    let mut chains = 0;
+    let with = |link| plain.with(Options { optimize: true, fuse: true, poison: true, link, ..Options::default() });
+    let mut chains = [0; 3];
     for (seed, graph) in random_graphs(graph_count()) {
-        let program = linked.build(&graph).unwrap_or_else(|e| panic!("graph {seed}: {e}"));
-        let count = program.kernels().iter().filter(|kernel| kernel.name.contains(" > ")).count();
-        chains += count;
-        if count > 0 {
-            for inputs in [random_inputs(seed, &graph), special_inputs(seed, &graph)] {
-                let expected = run(&plain, seed, &graph, &inputs);
-                assert_same("sample by sample", seed, &graph, &expected, &run(&linked, seed, &graph, &inputs));
+        let mut random = Random::new(seed);
+        let mut within = || Link::Within { most: 4 << random.below(12), large: 4 << random.below(12) };
+        for (link, chains) in [Link::All, within(), within()].into_iter().zip(&mut chains) {
+            let linked = with(link);
+            let program = linked.build(&graph).unwrap_or_else(|e| panic!("graph {seed}, {link:?}: {e}"));
+            let count = program.kernels().iter().filter(|kernel| kernel.name.contains(" > ")).count();
+            *chains += count as u64;
+            if count > 0 {
+                for inputs in [random_inputs(seed, &graph), special_inputs(seed, &graph)] {
+                    let expected = run(&plain, seed, &graph, &inputs);
+                    assert_same(&format!("{link:?}"), seed, &graph, &expected, &run(&linked, seed, &graph, &inputs));
+                }
             }
         }
     }
-    println!("{chains} chains");
-    assert!(chains as u64 > graph_count() / 10);
+    println!("{chains:?} chains");
+    assert!(chains[0] > graph_count() / 10 && chains.iter().all(|&n| n > graph_count() / 50));
 }
 
 #[test]
@@ -113,7 +120,7 @@ fn plans_are_exact_and_tight() {
     let native = Native::new(1, Isa::detect());
     let (mut worst, mut arena, mut live) = (0.0f64, 0, 0);
     for (seed, graph) in random_graphs(graph_count()) {
-        let linked = native.with(Options { link_all: true, ..Options::default() });
+        let linked = native.with(Options { link: Link::All, ..Options::default() });
         for native in [native.clone(), native.unfused(), linked] {
             let program = native.build(&graph).unwrap_or_else(|e| panic!("graph {seed}: {e}"));
             let report = check_plan(&program).unwrap_or_else(|e| panic!("graph {seed}: {e}\n{graph}"));

@@ -2,7 +2,7 @@
 
 use backprop::prelude::*;
 use backprop_check::{check_plan, compare::same_bits, execute, random_inputs};
-use backprop_core::exec::native::{Native, Options};
+use backprop_core::exec::native::{Link, Native, Options};
 use backprop_kernels::Isa;
 
 /// Compares a step whose kernels are linked with one of single kernels; there must be at least so many chains in it, and so many
@@ -23,7 +23,7 @@ fn check(name: &str, model: impl Layer + 'static, x: Type, y: Type, [least, sums
     }
     for (isa, threads) in Isa::available().iter().flat_map(|&isa| [(isa, 1), (isa, 3)]) {
         let native =
-            Native::new(threads, isa).with(Options { link_all: true, share_all: true, poison: true, ..Options::default() });
+            Native::new(threads, isa).with(Options { link: Link::All, share_all: true, poison: true, ..Options::default() });
         let program = native.build(&graph).unwrap_or_else(|e| panic!("{name}: {e}"));
         check_plan(&program).unwrap_or_else(|e| panic!("{name}: {e}"));
         let chains = program.kernels().iter().filter(|kernel| kernel.name.contains(" > ")).count();

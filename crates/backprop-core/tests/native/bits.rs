@@ -6,7 +6,7 @@ use crate::{
 };
 use backprop_core::{
     Builder, DType, Graph, HostTensor, Type,
-    exec::native::{Native, Options},
+    exec::native::{Link, Native, Options},
     graph::Role,
     op::{ConvDims, Convolution},
 };
@@ -18,9 +18,9 @@ fn fusing_changes_no_bit() {
     for (name, graph) in steps::all() {
         let values = steps::values(&graph);
         let fused = run(&native, &graph, &values);
-        for (fuse, link_all) in [(false, false), (true, false), (true, true)] {
+        for (fuse, link) in [(false, Link::Paying), (true, Link::Paying), (true, Link::All)] {
             for optimize in [false, true] {
-                let other = native.with(Options { optimize, fuse, link_all, poison: true, ..Options::default() });
+                let other = native.with(Options { optimize, fuse, link, poison: true, ..Options::default() });
                 assert_same(name, &graph, &fused, &run(&other, &graph, &values));
             }
         }

@@ -49,6 +49,23 @@ fn is_replaced(composite: &Composite) -> bool {
     Attention::of(composite).is_some()
 }
 
+/// Which kernels run one after the other sample by sample.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Link {
+    /// Those of which it pays.
+    Paying,
+    /// For tests: all that can, even if nothing is won.
+    All,
+    /// For tests: all that can because of values of `large` bytes and more, of all samples together, as long as they make at most `most`
+    /// bytes of a sample: what [`Paying`](Link::Paying) does on values larger than tests can afford.
+    Within {
+        /// Bytes that linked kernels make of a sample, at most.
+        most: usize,
+        /// Bytes of a value of which linking counts.
+        large: usize,
+    },
+}
+
 /// How a graph is compiled. Every choice gives the same bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
@@ -58,8 +75,8 @@ pub struct Options {
     pub fuse: bool,
     /// For tests: overwrite all working memory before a run, and every value as soon as it is dead.
     pub poison: bool,
-    /// For tests: run kernels sample by sample wherever that is possible, even if nothing is won.
-    pub link_all: bool,
+    /// Which kernels run one after the other sample by sample.
+    pub link: Link,
     /// For tests: let all threads take part in every phase, however short.
     pub share_all: bool,
     /// Measure how long each kernel takes: see [`Program::profile`].
@@ -68,7 +85,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { optimize: true, fuse: true, poison: false, link_all: false, share_all: false, profile: false }
+        Options { optimize: true, fuse: true, poison: false, link: Link::Paying, share_all: false, profile: false }
     }
 }
 
@@ -128,7 +145,11 @@ impl Native {
             Inline { keep: is_replaced }.run(graph)
         };
         let parts = if self.options.fuse { samples(&graph) } else { 1 };
-        let limits = if self.options.link_all { Limits::NONE } else { Limits::USUAL };
+        let limits = match self.options.link {
+            Link::Paying => Limits::USUAL,
+            Link::All => Limits::NONE,
+            Link::Within { most, large } => Limits { most, large, far: large, ..Limits::NONE },
+        };
         let settings = Settings { isa: self.isa, fuse: self.options.fuse, poison: self.options.poison, parts, limits };
         let mut code = assemble::assemble(&graph, settings)?;
         if !self.options.share_all {

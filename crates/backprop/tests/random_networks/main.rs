@@ -1,0 +1,105 @@
+//! Training steps of random networks: what kernels are joined, linked and cut into parts changes no bit, and the oracle agrees.
+
+mod network;
+
+use backprop::prelude::*;
+use backprop_check::{Random, check_plan, compare::same_bits, execute, graph_count};
+use backprop_core::{
+    exec::native::{Link, Native, Options},
+    reference::{Array, Elements, evaluate},
+};
+use backprop_kernels::Isa;
+use network::{Example, example};
+
+/// Random networks, small ones first.
+fn examples() -> impl Iterator<Item = (u64, Example)> {
+    let count = graph_count() / 10;
+    (0..count).map(move |seed| (seed, example(seed, 1 + (seed * 12 / count) as usize)))
+}
+
+fn run(native: &Native, what: &str, Example { graph, inputs }: &Example) -> Vec<HostTensor> {
+    execute(native, graph, inputs).unwrap_or_else(|e| panic!("{what}: {e}\n{graph}"))
+}
+
+/// A step that is not finite changes nothing, and so would show nothing.
+fn is_finite(outputs: &[HostTensor]) -> bool {
+    outputs.iter().all(|output| output.to_f64().iter().all(|v| v.is_finite()))
+}
+
+/// Which kernels are linked depends on how large values are: here every size is large to some networks, and too large to others.
+#[test]
+fn joining_and_linking_change_no_bit() {
+    let plain = Native::new(1, Isa::detect()).unfused();
+    let others: Vec<Native> =
+        Isa::available().iter().filter(|isa| **isa != Isa::Portable).map(|&isa| Native::new(2, isa)).collect();
+    let (mut chains, mut finite, mut count) = (0, 0, 0);
+    for (seed, example) in examples() {
+        let mut random = Random::new(seed);
+        let expected = run(&plain, &format!("network {seed}"), &example);
+        (finite, count) = (finite + u64::from(is_finite(&expected)), count + 1);
+        let mut within = || Link::Within { most: 16 << random.below(14), large: 16 << random.below(14) };
+        for link in [Link::Paying, Link::All, within(), within(), within()] {
+            for native in &others {
+                let what = format!("network {seed}, {link:?}, {}", native.isa());
+                let native = native.with(Options { link, share_all: true, poison: true, ..Options::default() });
+                let program = native.build(&example.graph).unwrap_or_else(|e| panic!("{what}: {e}"));
+                check_plan(&program).unwrap_or_else(|e| panic!("{what}: {e}"));
+                chains += program.kernels().iter().filter(|kernel| kernel.name.contains(" > ")).count();
+                for ((output, expected), got) in example.graph.outputs.iter().zip(&expected).zip(&run(&native, &what, &example)) {
+                    let same = same_bits(expected, got);
+                    assert!(same.is_ok(), "{what}, `{}`: {}\n{}", output.name, same.unwrap_err(), example.graph);
+                }
+            }
+        }
+    }
+    println!("{chains} chains in {count} networks, {finite} of them finite");
+    assert!(chains > count && finite * 10 > 9 * count as u64);
+}
+
+/// What the oracle gives for inputs that are `parts` of themselves away from the example's, up or down.
+fn reference(seed: u64, example: &Example, parts: f64) -> Vec<HostTensor> {
+    let mut random = Random::new(seed);
+    let mut moved = |input: &HostTensor| {
+        let mut array = Array::from_host(input);
+        if let Elements::Float(values) = &mut array.elements {
+            values.iter_mut().for_each(|v| *v *= 1.0 + if random.chance(0.5) { parts } else { -parts });
+        }
+        array
+    };
+    let inputs: Vec<Array> = example.inputs.iter().map(&mut moved).collect();
+    evaluate(&example.graph, &inputs).iter().map(Array::to_host).collect()
+}
+
+/// The largest distance between elements of each output, as a part of its largest one, or of what counts beside the gradient's norm:
+/// biases before a normalisation have no gradient but rounding.
+fn distances(graph: &Graph, a: &[HostTensor], b: &[HostTensor]) -> Vec<f64> {
+    let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let norm = graph.outputs.iter().position(|output| output.name == "grad_norm").map_or(0.0, |i| largest(&a[i].to_f64()));
+    let distance = |(a, b): (&HostTensor, &HostTensor)| {
+        let (a, b) = (a.to_f64(), b.to_f64());
+        let apart: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
+        largest(&apart) / largest(&a).max(1e-3 * norm).max(f64::MIN_POSITIVE)
+    };
+    a.iter().zip(b).map(distance).collect()
+}
+
+/// Deep networks of any layers can make much of little: what rounding may do is judged by what inputs do that are a few roundings away.
+/// Where it takes one of a few thousand elements past a kink, gradients jump.
+#[test]
+fn the_oracle_agrees() {
+    let native = Native::new(2, Isa::detect()).with(Options { poison: true, ..Options::default() });
+    let (mut near, mut count) = (0, 0);
+    for (seed, example) in examples() {
+        let graph = &example.graph;
+        let got = run(&native, &format!("network {seed}"), &example);
+        let [expected, moved] = [0.0, 32.0 * f64::from(f32::EPSILON)].map(|parts| reference(seed, &example, parts));
+        let effect = distances(graph, &expected, &moved).into_iter().fold(0.0, f64::max);
+        let errors = distances(graph, &expected, &got);
+        for (output, error) in graph.outputs.iter().zip(&errors) {
+            assert!(*error <= 1e-3 + effect, "network {seed}, `{}`: {error:e}, {effect:e}\n{graph}", output.name);
+        }
+        (near, count) = (near + u64::from(errors.iter().all(|&error| error < 1e-4)), count + 1);
+    }
+    println!("{near} of {count} networks within 1e-4");
+    assert!(near * 10 > 9 * count);
+}

@@ -1,0 +1,211 @@
+//! Random networks over images or sequences, and training steps of them.
+
+use backprop::prelude::*;
+use backprop_check::{Random, random_inputs};
+
+/// A training step of a random network, and what it is run on.
+pub struct Example {
+    pub graph: Graph,
+    pub inputs: Vec<HostTensor>,
+}
+
+/// A network, the type of what it reads, and that of what it gives.
+struct Network {
+    model: Sequential,
+    x: Type,
+    y: Type,
+}
+
+impl Network {
+    fn new(x: Type) -> Network {
+        Network { model: Sequential::new(), y: x.clone(), x }
+    }
+
+    /// Adds a layer, unless it does not fit.
+    fn push(&mut self, layer: AnyLayer) {
+        let model = self.model.clone().push(layer);
+        if let Some(y) = output(&model, &self.x).filter(|y| (1..MOST).contains(&y.elements())) {
+            (self.model, self.y) = (model, y);
+        }
+    }
+
+    fn channels(&self) -> usize {
+        self.y.shape.last().copied().unwrap_or(1)
+    }
+}
+
+/// Elements between layers at most.
+const MOST: usize = 20_000;
+/// Numbers that may be normalised by their own mean and deviation, at least.
+const FEW: usize = 8;
+
+/// The type of what a model gives; `None` if it does not fit its input.
+fn output(model: &dyn Layer, x: &Type) -> Option<Type> {
+    let b = Builder::new();
+    let input = b.input("x", Role::Data, x.clone());
+    let y = model.forward(&mut Scope::new(&b, DType::F32, Mode::Train), input);
+    b.output("y", Role::Data, y);
+    let graph = b.finish().ok()?;
+    graph.output_types().first().cloned()
+}
+
+/// A network of about so many layers, and a step that trains it.
+pub fn example(seed: u64, layers: usize) -> Example {
+    let mut random = Random::new(seed);
+    let batch = 2 + random.below(6);
+    let image = random.chance(0.6);
+    let extents = if image { vec![3 + random.below(11), 3 + random.below(14)] } else { vec![2 + random.below(40)] };
+    let most = *random.pick(&[4, 40]);
+    let shape = [vec![batch], extents, vec![1 + random.below(most)]].concat();
+    let mut network = Network::new(Type::new(DType::F32, shape));
+    for _ in 0..layers {
+        let layer = layer(&mut random, image, network.channels());
+        network.push(layer);
+    }
+    if random.chance(0.5) {
+        network.push(AnyLayer::new(GlobalAvgPool::new()));
+        network.push(AnyLayer::new(Flatten::new()));
+    }
+    let outputs = 1 + random.below(20);
+    network.push(AnyLayer::new(Linear::new(outputs)));
+    let Network { model, x, y } = network;
+    let graph = step(&mut random, model).trace(&BatchSpec { x, y }).unwrap_or_else(|e| panic!("network {seed}: {e}")).train;
+    let inputs = inputs(seed, &graph);
+    Example { graph, inputs }
+}
+
+/// The new momentum is the gradient: an optimizer that divides by its size would make much of what rounding leaves of small ones.
+fn step(random: &mut Random, model: Sequential) -> Step {
+    let optimizer = Sgd::new(0.1).momentum(0.9);
+    match random.below(3) {
+        0 => Step::new(model, SmoothL1::default(), optimizer),
+        1 => Step::new(model, Mse::new(), optimizer),
+        _ => Step::new(model, Mse::new(), optimizer).clip_norm(1.0),
+    }
+}
+
+/// Small numbers, no variance below 0.
+fn inputs(seed: u64, graph: &Graph) -> Vec<HostTensor> {
+    let mut inputs = random_inputs(seed, graph);
+    for (tensor, input) in inputs.iter_mut().zip(&graph.inputs) {
+        let positive = input.name.ends_with("running_var");
+        for v in tensor.as_mut_slice::<f32>().into_iter().flatten() {
+            *v = if positive { v.abs() } else { 0.3 * *v };
+        }
+    }
+    inputs
+}
+
+fn layer(random: &mut Random, image: bool, channels: usize) -> AnyLayer {
+    match (random.below(4), image) {
+        (0, _) => pointwise(random, channels),
+        (1, _) => nested(random, image, channels),
+        (_, true) => spatial(random, channels),
+        (_, false) => sequential(random, channels),
+    }
+}
+
+/// A layer that keeps the number of channels, or changes nothing but that.
+fn pointwise(random: &mut Random, channels: usize) -> AnyLayer {
+    let groups = *random.pick(&divisors(channels));
+    // What is left of one or two numbers after their mean is rounding, and dividing by its deviation makes it large.
+    let norms = usize::from(channels / groups >= FEW) + usize::from(channels >= FEW) * 2;
+    match random.below(20 + norms) {
+        0..3 => AnyLayer::new(Relu::new()),
+        3 => AnyLayer::new(Sigmoid::new()),
+        4 => AnyLayer::new(Tanh::new()),
+        5 => AnyLayer::new(Silu::new()),
+        6 => AnyLayer::new(Gelu::new()),
+        7 => AnyLayer::new(Gelu::tanh()),
+        8 => AnyLayer::new(LeakyRelu::new()),
+        9 => AnyLayer::new(Elu::new()),
+        10 => AnyLayer::new(Softplus::new()),
+        11 => AnyLayer::new(Hardswish::new()),
+        12 => AnyLayer::new(PRelu::new()),
+        13 => AnyLayer::new(Mish::new()),
+        14 => AnyLayer::new(Softmax::new()),
+        15 => AnyLayer::new(Dropout::new(0.25)),
+        16 => AnyLayer::new(BatchNorm::new()),
+        17 => AnyLayer::new(Glu::new()),
+        18 | 19 => AnyLayer::new(Linear::new(features(random))),
+        20 => AnyLayer::new(LayerNorm::new()),
+        21 => AnyLayer::new(RmsNorm::new()),
+        _ => AnyLayer::new(GroupNorm::new(groups)),
+    }
+}
+
+/// Layers within a layer.
+fn nested(random: &mut Random, image: bool, channels: usize) -> AnyLayer {
+    let body = |random: &mut Random, last: usize| {
+        let width = features(random);
+        let body = Sequential::new().push(convolution(random, image, width)).push(pointwise(random, width));
+        body.push(AnyLayer::new(Linear::new(last)))
+    };
+    match random.below(3) {
+        0 => AnyLayer::new(Residual::new(body(random, channels))),
+        1 => {
+            let (one, two) = (features(random), features(random));
+            AnyLayer::new(Concat::new().branch(body(random, one)).branch(body(random, two)))
+        }
+        _ => {
+            let last = features(random);
+            AnyLayer::new(checkpoint(body(random, last)))
+        }
+    }
+}
+
+/// A convolution that keeps the extents.
+fn convolution(random: &mut Random, image: bool, width: usize) -> AnyLayer {
+    let (size, bias) = (*random.pick(&[1, 3, 3, 5]), random.chance(0.5));
+    match image {
+        true => AnyLayer::new(Conv2d::new(width, size).padding(size / 2).bias(bias)),
+        false => AnyLayer::new(Conv1d::new(width, size).padding(size / 2).bias(bias)),
+    }
+}
+
+fn spatial(random: &mut Random, channels: usize) -> AnyLayer {
+    let (width, size) = (features(random), 1 + random.below(5));
+    let (stride, dilation) = (1 + random.below(2), 1 + random.below(2));
+    let groups = *random.pick(&divisors(channels));
+    let conv = |width: usize| Conv2d::new(width, size).stride(stride).padding(size / 2);
+    match random.below(14) {
+        0..3 => convolution(random, true, width),
+        3 => AnyLayer::new(conv(width)),
+        4 => AnyLayer::new(conv(width).dilation(dilation).bias(false)),
+        5 => AnyLayer::new(conv(groups * (1 + width / groups)).groups(groups)),
+        6 => AnyLayer::new(DepthwiseConv2d::new(size).multiplier(1 + random.below(2)).stride(stride).padding(size / 2)),
+        7 => AnyLayer::new(ConvTranspose2d::new(width, size).stride(stride)),
+        8 => AnyLayer::new(MaxPool2d::new(2).stride(stride)),
+        9 => AnyLayer::new(MaxPool2d::new(3).stride(2).padding(1)),
+        10 => AnyLayer::new(AvgPool2d::new(2)),
+        11 => AnyLayer::new(if random.chance(0.5) { Upsample::nearest(2) } else { Upsample::bilinear(2) }),
+        12 => AnyLayer::new(InstanceNorm::new()),
+        _ => AnyLayer::new(SpatialDropout2d::new(0.25)),
+    }
+}
+
+fn sequential(random: &mut Random, channels: usize) -> AnyLayer {
+    let (width, size) = (features(random), 1 + random.below(5));
+    let heads = *random.pick(&divisors(channels));
+    let causal = random.chance(0.5);
+    match random.below(9) {
+        0 | 1 => convolution(random, false, width),
+        2 => AnyLayer::new(Conv1d::new(width, size).dilation(1 + random.below(3)).stride(1 + random.below(2))),
+        3 => AnyLayer::new(MaxPool1d::new(2)),
+        4 => AnyLayer::new(Lstm::new(width).bidirectional(causal)),
+        5 => AnyLayer::new(Gru::new(width).bidirectional(causal).num_layers(1 + random.below(2))),
+        6 => AnyLayer::new(Rnn::new(width)),
+        _ if channels < FEW => convolution(random, false, width),
+        7 => AnyLayer::new(MultiHeadAttention::new(heads).causal(causal)),
+        _ => AnyLayer::new(TransformerBlock::new(heads).dim_feedforward(width).dropout(0.0).causal(causal)),
+    }
+}
+
+fn features(random: &mut Random) -> usize {
+    let most = *random.pick(&[40, 40, 100]);
+    1 + random.below(most)
+}
+
+fn divisors(n: usize) -> Vec<usize> {
+    (1..=n).filter(|d| n.is_multiple_of(*d)).collect()
+}
