@@ -105,7 +105,7 @@ impl Gradient {
         let taps: usize = dims.iter().map(|d| d.taps).product();
         let bounded = dims.iter().all(Dim::is_bounded);
         let (row_step, tap_step) = if merged { (1, rows) } else { (taps, 1) };
-        let (band, cols) = block(x, rows, tiles);
+        let (band, cols) = block(x, rows, merged, tiles);
         // Copied columns stay in the first-level cache, which pays where many tiles use them; far apart they are better left.
         let uses = band.div_ceil(tiles.adjacent) * taps;
         let direct = x.n.is_multiple_of(tiles.lanes) && (uses < MANY_USES || x.n <= tiles.cols() || x.n >= FAR_COLS);
@@ -373,8 +373,9 @@ impl Gradient {
     }
 }
 
-/// Rows of a tap and columns of a block: halved until there are enough blocks, the columns first, whose copies are dearer.
-fn block(x: Extents, rows: usize, tiles: &Tiles) -> (usize, usize) {
+/// Rows of a tap and columns of a block: halved until there are enough blocks, the columns first, whose copies are dearer. The rows of
+/// merged taps stay together: those of a block follow each other in the output.
+fn block(x: Extents, rows: usize, merged: bool, tiles: &Tiles) -> (usize, usize) {
     let even = |extent: usize, most: usize| extent.div_ceil(extent.div_ceil(most).max(1)).max(1);
     let (mut band, mut cols) = (BAND, COLS);
     loop {
@@ -384,7 +385,7 @@ fn block(x: Extents, rows: usize, tiles: &Tiles) -> (usize, usize) {
         }
         if cols > tiles.cols() {
             cols /= 2;
-        } else if band > 14 {
+        } else if band > 14 && !merged {
             band /= 2;
         } else {
             return (even(rows, band), even(x.n, cols).next_multiple_of(tiles.cols()));
