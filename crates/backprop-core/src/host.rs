@@ -30,6 +30,19 @@ macro_rules! elements {
 }
 elements!(f32 => F32, f64 => F64, i32 => I32, i64 => I64, u32 => U32, u64 => U64, u8 => U8, half::f16 => F16, half::bf16 => BF16);
 
+/// An `f32` that a half precision rounds as it would the given number: inexact ones are rounded to odd (Boldo and Melquiond, "Emulation of
+/// FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008). What `half` makes of an `f64` leaves out its low 32
+/// bits, so that some numbers look halfway that are above.
+pub(crate) fn to_odd(v: f64) -> f32 {
+    let near = v as f32;
+    let exact = f64::from(near);
+    if exact == v || !near.is_finite() || near.to_bits() & 1 == 1 {
+        return near;
+    }
+    let bits = near.to_bits();
+    f32::from_bits(if exact.abs() > v.abs() { bits - 1 } else { bits + 1 })
+}
+
 impl HostTensor {
     /// All zeros (false).
     pub fn zeros(ty: Type) -> HostTensor {
@@ -95,8 +108,8 @@ impl HostTensor {
             DType::I64 => cast!(i64),
             DType::U32 => cast!(u32),
             DType::U64 => cast!(u64),
-            DType::F16 => HostTensor::new(shape, &values.iter().map(|&v| half::f16::from_f64(v)).collect::<Vec<_>>()),
-            DType::BF16 => HostTensor::new(shape, &values.iter().map(|&v| half::bf16::from_f64(v)).collect::<Vec<_>>()),
+            DType::F16 => HostTensor::new(shape, &values.iter().map(|&v| half::f16::from_f32(to_odd(v))).collect::<Vec<_>>()),
+            DType::BF16 => HostTensor::new(shape, &values.iter().map(|&v| half::bf16::from_f32(to_odd(v))).collect::<Vec<_>>()),
             DType::F32 => cast!(f32),
             DType::F64 => cast!(f64),
         }
@@ -176,5 +189,34 @@ impl fmt::Debug for HostTensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head: Vec<f64> = self.to_f64().into_iter().take(8).collect();
         write!(f, "{} {head:?}{}", self.ty, if self.ty.elements() > 8 { "…" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_the_nearest() {
+        let converted = |dtype, v: f64| HostTensor::from_f64(dtype, [1], &[v]).map(|t| t.to_f64());
+        // (type, the spacing above 1): above halfway by an f32, and by less than one; halfway; below.
+        for (dtype, step) in [(DType::BF16, 2f64.powi(-7)), (DType::F16, 2f64.powi(-10))] {
+            let half = 1.0 + step / 2.0;
+            for (v, expected) in [
+                (half + 2f64.powi(-23), 1.0 + step),
+                (half + 2f64.powi(-40), 1.0 + step),
+                (half, 1.0),
+                (half + step, 1.0 + 2.0 * step),
+                (half - 2f64.powi(-40), 1.0),
+            ] {
+                for sign in [1.0, -1.0] {
+                    assert_eq!(converted(dtype, sign * v), Ok(vec![sign * expected]), "{dtype} of {v:e}");
+                    assert_eq!(crate::reference::round_to(dtype, sign * v), sign * expected, "{dtype} of {v:e}");
+                }
+            }
+            assert_eq!(converted(dtype, f64::INFINITY), Ok(vec![f64::INFINITY]));
+            assert_eq!(converted(dtype, 1e300), Ok(vec![f64::INFINITY]));
+            assert_eq!(converted(dtype, -0.0).map(|v| v[0].to_bits()), Ok((-0.0f64).to_bits()));
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     DType, Graph, HostTensor, Type,
     graph::{Shape, ValueId},
+    host::to_odd,
     op::Op,
 };
 
@@ -153,8 +154,8 @@ pub fn wrap(dtype: DType, v: i128) -> i128 {
 /// A floating-point value rounded to a floating-point type.
 pub fn round_to(dtype: DType, v: f64) -> f64 {
     match dtype {
-        DType::F16 => half::f16::from_f64(v).to_f64(),
-        DType::BF16 => half::bf16::from_f64(v).to_f64(),
+        DType::F16 => half::f16::from_f32(to_odd(v)).to_f64(),
+        DType::BF16 => half::bf16::from_f32(to_odd(v)).to_f64(),
         DType::F32 => f64::from(v as f32),
         _ => v,
     }
