@@ -174,7 +174,7 @@ fn sizes(s: &ConvSpec) -> [usize; 3] {
 }
 
 /// Every index of a box, row-major.
-fn indices(extents: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+fn indices(extents: &[usize]) -> impl Iterator<Item = Vec<usize>> + use<> {
     let extents = extents.to_vec();
     (0..extents.iter().product()).map(move |mut flat: usize| {
         let mut index = vec![0; extents.len()];
@@ -186,24 +186,32 @@ fn indices(extents: &[usize]) -> impl Iterator<Item = Vec<usize>> {
     })
 }
 
-/// (offset in the output, sum, sum of magnitudes) of every output, row-major over (batch, space, feature).
-fn direct(s: &ConvSpec, lhs: &[f32], rhs: &[f32]) -> Vec<(usize, f64, f64)> {
+/// (index, offset in the output) of every output, row-major over (batch, space, feature).
+fn outputs(s: &ConvSpec) -> impl Iterator<Item = (Vec<usize>, usize)> {
     let mut extents = vec![s.batch];
     extents.extend(s.spatial.iter().map(|d| d.output));
     extents.push(s.features);
-    let window: Vec<usize> = s.spatial.iter().map(|d| d.window).collect();
+    let mut strides = vec![s.out_batch];
+    strides.extend(s.spatial.iter().map(|d| d.out));
+    strides.push(s.out_feature);
+    indices(&extents).map(move |index| {
+        let offset: isize = index.iter().zip(&strides).map(|(&i, stride)| i as isize * stride).sum();
+        (index, offset as usize)
+    })
+}
+
+/// (offset in the output, sum, sum of magnitudes) of every output, row-major over (batch, space, feature).
+fn direct(s: &ConvSpec, lhs: &[f32], rhs: &[f32]) -> Vec<(usize, f64, f64)> {
+    let window: Vec<Vec<usize>> = indices(&s.spatial.iter().map(|d| d.window).collect::<Vec<_>>()).collect();
     let mut results = Vec::new();
-    for index in indices(&extents) {
+    for (index, out) in outputs(s) {
         let (b, o, f) = (index[0], &index[1..index.len() - 1], index[index.len() - 1]);
-        let out: isize = b as isize * s.out_batch
-            + f as isize * s.out_feature
-            + o.iter().zip(&s.spatial).map(|(&o, d)| o as isize * d.out).sum::<isize>();
         let lhs_b = b + f * s.batch_groups / s.features * s.batch;
         let lhs_c = f * s.feature_groups / s.features * s.channels;
         let (mut sum, mut size) = (0f64, 0f64);
-        'window: for w in indices(&window) {
+        'window: for w in &window {
             let (mut l, mut r) = (lhs_b as isize * s.lhs_batch, f as isize * s.rhs_feature);
-            for ((&o, &w), d) in o.iter().zip(&w).zip(&s.spatial) {
+            for ((&o, &w), d) in o.iter().zip(w).zip(&s.spatial) {
                 let at = (o * d.stride + w * d.rhs_dilation) as isize - d.pad_low;
                 let holes = d.lhs_dilation as isize;
                 if at < 0 || at % holes != 0 || at / holes >= d.input as isize {
@@ -219,7 +227,7 @@ fn direct(s: &ConvSpec, lhs: &[f32], rhs: &[f32]) -> Vec<(usize, f64, f64)> {
                 size += (x * y).abs();
             }
         }
-        results.push((out as usize, sum, size));
+        results.push((out, sum, size));
     }
     results
 }
@@ -422,7 +430,7 @@ fn an_epilogue_sees_every_element_once_with_the_bits_of_the_plain_convolution() 
     let pool = Pool::new(3);
     for s in specs() {
         let (mut lhs, mut rhs) = inputs(&s);
-        let order = direct(&s, &lhs, &rhs);
+        let order: Vec<usize> = outputs(&s).map(|(_, offset)| offset).collect();
         let rows = order.len() / s.features.max(1);
         let mut bias = uniform(s.features, 9);
         for &isa in Isa::available() {
@@ -433,7 +441,7 @@ fn an_epilogue_sees_every_element_once_with_the_bits_of_the_plain_convolution() 
                 [lhs.as_mut_ptr().cast(), rhs.as_mut_ptr().cast(), bias.as_mut_ptr().cast(), fused.as_mut_ptr().cast()];
             // SAFETY: the buffers have the spec's sizes; the ISA is available.
             unsafe { run_kernel(&kernel, &pool, &operands) };
-            for (i, (at, _, _)) in order.iter().enumerate() {
+            for (i, at) in order.iter().enumerate() {
                 assert_eq!((plain[*at] + bias[i % s.features]).to_bits(), fused[i].to_bits(), "{isa} at {i}: {s:#?}");
             }
         }
