@@ -40,7 +40,8 @@ fn fake_plugin() -> &'static Path {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
     FILE.get_or_init(|| {
         let mut build = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-        build.args(["build", "--quiet", "--offline", "--package", "backprop-sys", "--example", "fake_pjrt", "--target-dir"]);
+        // Of the workspace: for one package alone, features differ and everything below it is built again.
+        build.args(["build", "--quiet", "--offline", "--workspace", "--example", "fake_pjrt", "--target-dir"]);
         build.arg(built().parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
         if built().ends_with("release") {
             build.arg("--release");
