@@ -11,10 +11,10 @@ use backprop_core::{
 use backprop_kernels::Isa;
 use network::{Example, example};
 
-/// Random networks, small ones first.
-fn examples() -> impl Iterator<Item = (u64, Example)> {
+/// Random networks, small ones first, trained by plain gradient descent or by any optimizer.
+fn examples(plain: bool) -> impl Iterator<Item = (u64, Example)> {
     let count = graph_count() / 10;
-    (0..count).map(move |seed| (seed, example(seed, 1 + (seed * 12 / count) as usize)))
+    (0..count).map(move |seed| (seed, example(seed, 1 + (seed * 12 / count) as usize, plain)))
 }
 
 fn run(native: &Native, what: &str, Example { graph, inputs }: &Example) -> Vec<HostTensor> {
@@ -33,7 +33,7 @@ fn joining_and_linking_change_no_bit() {
     let others: Vec<Native> =
         Isa::available().iter().filter(|isa| **isa != Isa::Portable).map(|&isa| Native::new(2, isa)).collect();
     let (mut chains, mut finite, mut count) = (0, 0, 0);
-    for (seed, example) in examples() {
+    for (seed, example) in examples(false) {
         let mut random = Random::new(seed);
         let expected = run(&plain, &format!("network {seed}"), &example);
         (finite, count) = (finite + u64::from(is_finite(&expected)), count + 1);
@@ -89,7 +89,7 @@ fn distances(graph: &Graph, a: &[HostTensor], b: &[HostTensor]) -> Vec<f64> {
 fn the_oracle_agrees() {
     let native = Native::new(2, Isa::detect()).with(Options { poison: true, ..Options::default() });
     let (mut near, mut count) = (0, 0);
-    for (seed, example) in examples() {
+    for (seed, example) in examples(true) {
         let graph = &example.graph;
         let got = run(&native, &format!("network {seed}"), &example);
         let [expected, moved] = [0.0, 32.0 * f64::from(f32::EPSILON)].map(|parts| reference(seed, &example, parts));

@@ -1,4 +1,4 @@
-//! Random networks over images or sequences, and training steps of them.
+//! Random networks over images, sequences or codes, and training steps of them.
 
 use backprop::prelude::*;
 use backprop_check::{Random, random_inputs};
@@ -49,15 +49,27 @@ fn output(model: &dyn Layer, x: &Type) -> Option<Type> {
     graph.output_types().first().cloned()
 }
 
-/// A network of about so many layers, and a step that trains it.
-pub fn example(seed: u64, layers: usize) -> Example {
-    let mut random = Random::new(seed);
+/// A network that reads images, sequences or codes, which it looks up first.
+fn network(random: &mut Random, image: bool) -> Network {
     let batch = 2 + random.below(6);
-    let image = random.chance(0.6);
     let extents = if image { vec![3 + random.below(11), 3 + random.below(14)] } else { vec![2 + random.below(40)] };
+    if !image && random.chance(0.4) {
+        let mut network = Network::new(Type::new(DType::I32, [batch, extents[0]]));
+        let table = Embedding::new(4 + random.below(300), features(random));
+        let table = if random.chance(0.5) { table.padding_idx(3).mask(random.chance(0.5)) } else { table };
+        network.push(AnyLayer::new(table));
+        return network;
+    }
     let most = *random.pick(&[4, 40]);
     let shape = [vec![batch], extents, vec![1 + random.below(most)]].concat();
-    let mut network = Network::new(Type::new(DType::F32, shape));
+    Network::new(Type::new(DType::F32, shape))
+}
+
+/// A network of about so many layers, and a step that trains it, by plain gradient descent or by any optimizer.
+pub fn example(seed: u64, layers: usize, plain: bool) -> Example {
+    let mut random = Random::new(seed);
+    let image = random.chance(0.6);
+    let mut network = network(&mut random, image);
     for _ in 0..layers {
         let layer = layer(&mut random, image, network.channels());
         network.push(layer);
@@ -66,32 +78,52 @@ pub fn example(seed: u64, layers: usize) -> Example {
         network.push(AnyLayer::new(GlobalAvgPool::new()));
         network.push(AnyLayer::new(Flatten::new()));
     }
-    let outputs = 1 + random.below(20);
+    let outputs = CLASSES + random.below(20);
     network.push(AnyLayer::new(Linear::new(outputs)));
     let Network { model, x, y } = network;
-    let graph = step(&mut random, model).trace(&BatchSpec { x, y }).unwrap_or_else(|e| panic!("network {seed}: {e}")).train;
+    let (loss, y) = loss(&mut random, y);
+    let step = Step::new(model, loss, optimizer(&mut random, plain));
+    let step = if random.chance(0.4) { step.clip_norm(1.0) } else { step };
+    let step = if random.chance(0.2) { step.ema(0.9) } else { step };
+    let graph = step.trace(&BatchSpec { x, y }).unwrap_or_else(|e| panic!("network {seed}: {e}")).train;
     let inputs = inputs(seed, &graph);
     Example { graph, inputs }
 }
 
-/// The new momentum is the gradient: an optimizer that divides by its size would make much of what rounding leaves of small ones.
-fn step(random: &mut Random, model: Sequential) -> Step {
-    let optimizer = Sgd::new(0.1).momentum(0.9);
-    match random.below(3) {
-        0 => Step::new(model, SmoothL1::default(), optimizer),
-        1 => Step::new(model, Mse::new(), optimizer),
-        _ => Step::new(model, Mse::new(), optimizer).clip_norm(1.0),
+/// A loss, and the type of what a network is to give.
+fn loss(random: &mut Random, y: Type) -> (LossSpec, Type) {
+    match random.below(4) {
+        0 => (SmoothL1::default().into(), y),
+        1 => (Mse::new().into(), y),
+        _ => (CrossEntropy::new().label_smoothing(0.1).into(), Type::new(DType::I32, &y.shape[..y.shape.len() - 1])),
     }
 }
 
-/// Small numbers, no variance below 0.
+/// The new momentum of plain descent is the gradient: an optimizer that divides by its size makes much of what rounding leaves of small
+/// ones.
+fn optimizer(random: &mut Random, plain: bool) -> OptimizerSpec {
+    match if plain { 5 } else { random.below(6) } {
+        0 => Adam::new(0.1).into(),
+        1 => AdamW::new(0.1).into(),
+        2 => RmsProp::new(0.1).into(),
+        3 => Lion::new(0.1).into(),
+        4 => Adagrad::new(0.1).into(),
+        _ => Sgd::new(0.1).momentum(0.9).into(),
+    }
+}
+
+/// Classes, of which there are more than random codes.
+const CLASSES: usize = 10;
+
+/// Small numbers, no variance and no class below 0.
 fn inputs(seed: u64, graph: &Graph) -> Vec<HostTensor> {
     let mut inputs = random_inputs(seed, graph);
     for (tensor, input) in inputs.iter_mut().zip(&graph.inputs) {
-        let positive = input.name.ends_with("running_var");
+        let positive = input.name.ends_with("running_var") || input.name.starts_with("optimizer/") || input.name == "hyper";
         for v in tensor.as_mut_slice::<f32>().into_iter().flatten() {
             *v = if positive { v.abs() } else { 0.3 * *v };
         }
+        tensor.as_mut_slice::<i32>().into_iter().flatten().for_each(|v| *v = v.abs());
     }
     inputs
 }
