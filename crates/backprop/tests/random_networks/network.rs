@@ -2,11 +2,56 @@
 
 use backprop::prelude::*;
 use backprop_check::{Random, random_inputs};
+use std::ops::{Deref, DerefMut};
 
-/// A training step of a random network, and what it is run on.
+/// A training step of a random network, the same in double precision, and what both are run on.
 pub struct Example {
     pub graph: Graph,
     pub inputs: Vec<HostTensor>,
+    pub double: Graph,
+}
+
+/// How large networks are.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    /// Elements between layers, samples, lines of an image, steps of a sequence, and features, at most.
+    elements: usize,
+    samples: usize,
+    lines: usize,
+    steps: usize,
+    features: usize,
+}
+
+/// What an oracle can compute.
+pub const SMALL: Sizes = Sizes { elements: 20_000, samples: 7, lines: 14, steps: 40, features: 40 };
+/// What kernels cut into blocks and parts.
+pub const LARGE: Sizes = Sizes { elements: 400_000, samples: 64, lines: 40, steps: 150, features: 120 };
+
+/// What decides a network.
+struct Dice {
+    random: Random,
+    sizes: Sizes,
+}
+
+impl Deref for Dice {
+    type Target = Random;
+
+    fn deref(&self) -> &Random {
+        &self.random
+    }
+}
+
+impl DerefMut for Dice {
+    fn deref_mut(&mut self) -> &mut Random {
+        &mut self.random
+    }
+}
+
+impl Dice {
+    fn features(&mut self) -> usize {
+        let most = self.sizes.features * *self.random.pick(&[1, 1, 2]);
+        1 + self.below(most)
+    }
 }
 
 /// A network, the type of what it reads, and that of what it gives.
@@ -22,9 +67,9 @@ impl Network {
     }
 
     /// Adds a layer, unless it does not fit.
-    fn push(&mut self, layer: AnyLayer) {
+    fn push(&mut self, layer: AnyLayer, sizes: Sizes) {
         let model = self.model.clone().push(layer);
-        if let Some(y) = output(&model, &self.x).filter(|y| (1..MOST).contains(&y.elements())) {
+        if let Some(y) = output(&model, &self.x).filter(|y| (1..sizes.elements).contains(&y.elements())) {
             (self.model, self.y) = (model, y);
         }
     }
@@ -34,8 +79,6 @@ impl Network {
     }
 }
 
-/// Elements between layers at most.
-const MOST: usize = 20_000;
 /// Numbers that may be normalised by their own mean and deviation, at least.
 const FEW: usize = 8;
 
@@ -50,14 +93,16 @@ fn output(model: &dyn Layer, x: &Type) -> Option<Type> {
 }
 
 /// A network that reads images, sequences or codes, which it looks up first.
-fn network(random: &mut Random, image: bool) -> Network {
-    let batch = 2 + random.below(6);
-    let extents = if image { vec![3 + random.below(11), 3 + random.below(14)] } else { vec![2 + random.below(40)] };
+fn network(random: &mut Dice, image: bool) -> Network {
+    let Sizes { samples, lines, steps, .. } = random.sizes;
+    let batch = 2 + random.below(samples - 1);
+    let extents = if image { vec![3 + random.below(lines - 3), 3 + random.below(lines)] } else { vec![2 + random.below(steps)] };
     if !image && random.chance(0.4) {
-        let mut network = Network::new(Type::new(DType::I32, [batch, extents[0]]));
-        let table = Embedding::new(4 + random.below(300), features(random));
+        let width = (random.sizes.elements / (batch * extents[0])).clamp(1, random.features());
+        let table = Embedding::new(4 + random.below(10 * steps), width);
         let table = if random.chance(0.5) { table.padding_idx(3).mask(random.chance(0.5)) } else { table };
-        network.push(AnyLayer::new(table));
+        let mut network = Network::new(Type::new(DType::I32, [batch, extents[0]]));
+        network.push(AnyLayer::new(table), random.sizes);
         return network;
     }
     let most = *random.pick(&[4, 40]);
@@ -66,32 +111,35 @@ fn network(random: &mut Random, image: bool) -> Network {
 }
 
 /// A network of about so many layers, and a step that trains it, by plain gradient descent or by any optimizer.
-pub fn example(seed: u64, layers: usize, plain: bool) -> Example {
-    let mut random = Random::new(seed);
+pub fn example(seed: u64, layers: usize, sizes: Sizes, plain: bool) -> Example {
+    let random = &mut Dice { random: Random::new(seed), sizes };
     let image = random.chance(0.6);
-    let mut network = network(&mut random, image);
+    let mut network = network(random, image);
     for _ in 0..layers {
-        let layer = layer(&mut random, image, network.channels());
-        network.push(layer);
+        let layer = layer(random, image, network.channels());
+        network.push(layer, sizes);
     }
     if random.chance(0.5) {
-        network.push(AnyLayer::new(GlobalAvgPool::new()));
-        network.push(AnyLayer::new(Flatten::new()));
+        network.push(AnyLayer::new(GlobalAvgPool::new()), sizes);
+        network.push(AnyLayer::new(Flatten::new()), sizes);
     }
     let outputs = CLASSES + random.below(20);
-    network.push(AnyLayer::new(Linear::new(outputs)));
+    network.push(AnyLayer::new(Linear::new(outputs)), Sizes { elements: usize::MAX, ..sizes });
     let Network { model, x, y } = network;
-    let (loss, y) = loss(&mut random, y);
-    let step = Step::new(model, loss, optimizer(&mut random, plain));
+    let (loss, y) = loss(random, y);
+    let step = Step::new(model, loss, optimizer(random, plain));
     let step = if random.chance(0.4) { step.clip_norm(1.0) } else { step };
     let step = if random.chance(0.2) { step.ema(0.9) } else { step };
-    let graph = step.trace(&BatchSpec { x, y }).unwrap_or_else(|e| panic!("network {seed}: {e}")).train;
+    let trace = |step: &Step, batch: &BatchSpec| step.trace(batch).unwrap_or_else(|e| panic!("network {seed}: {e}")).train;
+    let graph = trace(&step, &BatchSpec { x: x.clone(), y: y.clone() });
+    let [x, y] = [x, y].map(|ty| if ty.dtype == DType::F32 { Type::new(DType::F64, ty.shape) } else { ty });
+    let double = trace(&step.dtype(DType::F64), &BatchSpec { x, y });
     let inputs = inputs(seed, &graph);
-    Example { graph, inputs }
+    Example { graph, inputs, double }
 }
 
 /// A loss, and the type of what a network is to give.
-fn loss(random: &mut Random, y: Type) -> (LossSpec, Type) {
+fn loss(random: &mut Dice, y: Type) -> (LossSpec, Type) {
     match random.below(4) {
         0 => (SmoothL1::default().into(), y),
         1 => (Mse::new().into(), y),
@@ -101,7 +149,7 @@ fn loss(random: &mut Random, y: Type) -> (LossSpec, Type) {
 
 /// The new momentum of plain descent is the gradient: an optimizer that divides by its size makes much of what rounding leaves of small
 /// ones.
-fn optimizer(random: &mut Random, plain: bool) -> OptimizerSpec {
+fn optimizer(random: &mut Dice, plain: bool) -> OptimizerSpec {
     match if plain { 5 } else { random.below(6) } {
         0 => Adam::new(0.1).into(),
         1 => AdamW::new(0.1).into(),
@@ -128,7 +176,7 @@ fn inputs(seed: u64, graph: &Graph) -> Vec<HostTensor> {
     inputs
 }
 
-fn layer(random: &mut Random, image: bool, channels: usize) -> AnyLayer {
+fn layer(random: &mut Dice, image: bool, channels: usize) -> AnyLayer {
     match (random.below(4), image) {
         (0, _) => pointwise(random, channels),
         (1, _) => nested(random, image, channels),
@@ -138,7 +186,7 @@ fn layer(random: &mut Random, image: bool, channels: usize) -> AnyLayer {
 }
 
 /// A layer that keeps the number of channels, or changes nothing but that.
-fn pointwise(random: &mut Random, channels: usize) -> AnyLayer {
+fn pointwise(random: &mut Dice, channels: usize) -> AnyLayer {
     let groups = *random.pick(&divisors(channels));
     // What is left of one or two numbers after their mean is rounding, and dividing by its deviation makes it large.
     let norms = usize::from(channels / groups >= FEW) + usize::from(channels >= FEW) * 2;
@@ -159,7 +207,7 @@ fn pointwise(random: &mut Random, channels: usize) -> AnyLayer {
         15 => AnyLayer::new(Dropout::new(0.25)),
         16 => AnyLayer::new(BatchNorm::new()),
         17 => AnyLayer::new(Glu::new()),
-        18 | 19 => AnyLayer::new(Linear::new(features(random))),
+        18 | 19 => AnyLayer::new(Linear::new(random.features())),
         20 => AnyLayer::new(LayerNorm::new()),
         21 => AnyLayer::new(RmsNorm::new()),
         _ => AnyLayer::new(GroupNorm::new(groups)),
@@ -167,27 +215,27 @@ fn pointwise(random: &mut Random, channels: usize) -> AnyLayer {
 }
 
 /// Layers within a layer.
-fn nested(random: &mut Random, image: bool, channels: usize) -> AnyLayer {
-    let body = |random: &mut Random, last: usize| {
-        let width = features(random);
+fn nested(random: &mut Dice, image: bool, channels: usize) -> AnyLayer {
+    let body = |random: &mut Dice, last: usize| {
+        let width = random.features();
         let body = Sequential::new().push(convolution(random, image, width)).push(pointwise(random, width));
         body.push(AnyLayer::new(Linear::new(last)))
     };
     match random.below(3) {
         0 => AnyLayer::new(Residual::new(body(random, channels))),
         1 => {
-            let (one, two) = (features(random), features(random));
+            let (one, two) = (random.features(), random.features());
             AnyLayer::new(Concat::new().branch(body(random, one)).branch(body(random, two)))
         }
         _ => {
-            let last = features(random);
+            let last = random.features();
             AnyLayer::new(checkpoint(body(random, last)))
         }
     }
 }
 
 /// A convolution that keeps the extents.
-fn convolution(random: &mut Random, image: bool, width: usize) -> AnyLayer {
+fn convolution(random: &mut Dice, image: bool, width: usize) -> AnyLayer {
     let (size, bias) = (*random.pick(&[1, 3, 3, 5]), random.chance(0.5));
     match image {
         true => AnyLayer::new(Conv2d::new(width, size).padding(size / 2).bias(bias)),
@@ -195,8 +243,8 @@ fn convolution(random: &mut Random, image: bool, width: usize) -> AnyLayer {
     }
 }
 
-fn spatial(random: &mut Random, channels: usize) -> AnyLayer {
-    let (width, size) = (features(random), 1 + random.below(5));
+fn spatial(random: &mut Dice, channels: usize) -> AnyLayer {
+    let (width, size) = (random.features(), 1 + random.below(5));
     let (stride, dilation) = (1 + random.below(2), 1 + random.below(2));
     let groups = *random.pick(&divisors(channels));
     let conv = |width: usize| Conv2d::new(width, size).stride(stride).padding(size / 2);
@@ -216,8 +264,8 @@ fn spatial(random: &mut Random, channels: usize) -> AnyLayer {
     }
 }
 
-fn sequential(random: &mut Random, channels: usize) -> AnyLayer {
-    let (width, size) = (features(random), 1 + random.below(5));
+fn sequential(random: &mut Dice, channels: usize) -> AnyLayer {
+    let (width, size) = (random.features(), 1 + random.below(5));
     let heads = *random.pick(&divisors(channels));
     let causal = random.chance(0.5);
     match random.below(9) {
@@ -231,11 +279,6 @@ fn sequential(random: &mut Random, channels: usize) -> AnyLayer {
         7 => AnyLayer::new(MultiHeadAttention::new(heads).causal(causal)),
         _ => AnyLayer::new(TransformerBlock::new(heads).dim_feedforward(width).dropout(0.0).causal(causal)),
     }
-}
-
-fn features(random: &mut Random) -> usize {
-    let most = *random.pick(&[40, 40, 100]);
-    1 + random.below(most)
 }
 
 fn divisors(n: usize) -> Vec<usize> {
