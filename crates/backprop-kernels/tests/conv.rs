@@ -9,18 +9,9 @@ use backprop_kernels::{DType, Isa};
 
 mod common;
 use common::layer::Layer;
-use common::{run_kernel, uniform};
-
-/// Numbers that decide the shapes of a case.
-struct Dice(u64);
+use common::{Dice, run_kernel, uniform};
 
 impl Dice {
-    /// A number from `low` to `high`, both included.
-    fn roll(&mut self, low: usize, high: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        low + (self.0 >> 33) as usize % (high - low + 1)
-    }
-
     /// Strides of a dense tensor with these extents whose dimensions lie in memory in random order.
     fn dense(&mut self, extents: &[usize]) -> Vec<isize> {
         let mut order: Vec<usize> = (0..extents.len()).collect();

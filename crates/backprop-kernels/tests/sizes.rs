@@ -9,7 +9,7 @@ use std::ops::Range;
 
 mod common;
 use common::layer::Layer;
-use common::{run_kernel, uniform};
+use common::{Dice, run_kernel, uniform};
 
 /// Multiply-adds of a case.
 const WORK: Range<usize> = 1 << 17..1 << 23;
@@ -21,22 +21,7 @@ fn cases() -> u64 {
     std::env::var("BACKPROP_RANDOM_SIZES").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
 }
 
-/// Numbers that decide a case (SplitMix64).
-struct Dice(u64);
-
 impl Dice {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// From `low` to `high`, both included.
-    fn roll(&mut self, low: usize, high: usize) -> usize {
-        low + (self.bits() % (high - low + 1) as u64) as usize
-    }
-
     /// From 1 to `2^most`, each power of two as likely as the next; a multiple of 16 every other time.
     fn extent(&mut self, most: usize) -> usize {
         let power = self.roll(0, most);
@@ -56,8 +41,8 @@ fn run(kernel: &dyn Kernel, pool: &Pool, operands: [&[f32]; 2], outputs: usize, 
     out[GUARD..GUARD + outputs].to_vec()
 }
 
-/// Sums of `terms` products of numbers from -1 to 1 are about the root of a ninth of `terms`; a ten-thousandth of that is a hundred times
-/// what rounding does, and a hundredth of what a missing term does.
+/// Sums of `terms` products of numbers from -1 to 1 are about the root of a ninth of `terms`. A few ten-thousandths of that are far more than
+/// rounding makes, and far less than one missing term: a third.
 fn assert_near(expected: &[f32], got: &[f32], terms: usize, what: &str) {
     let bound = 1e-4 * (terms.max(1) as f32).sqrt();
     for (i, (e, g)) in expected.iter().zip(got).enumerate() {

@@ -48,6 +48,17 @@ pub unsafe fn run_kernel(kernel: &dyn Kernel, pool: &Pool, operands: &[*mut u8])
     }
 }
 
+/// Numbers that decide the shapes of a case.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number from `low` to `high`, both included.
+    pub fn roll(&mut self, low: usize, high: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        low + (self.0 >> 33) as usize % (high - low + 1)
+    }
+}
+
 /// Uniform numbers in [-1, 1), the same for the same seed.
 pub fn uniform(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
