@@ -25,7 +25,7 @@ pub struct Sizes {
 /// What an oracle can compute.
 pub const SMALL: Sizes = Sizes { elements: 20_000, samples: 7, lines: 14, steps: 40, features: 40 };
 /// What kernels cut into blocks and parts.
-pub const LARGE: Sizes = Sizes { elements: 400_000, samples: 64, lines: 40, steps: 150, features: 120 };
+pub const LARGE: Sizes = Sizes { elements: 150_000, samples: 48, lines: 32, steps: 100, features: 64 };
 
 /// What decides a network.
 struct Dice {
