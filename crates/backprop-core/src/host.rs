@@ -32,7 +32,7 @@ elements!(f32 => F32, f64 => F64, i32 => I32, i64 => I64, u32 => U32, u64 => U64
 
 /// An `f32` that a half precision rounds as it would the given number: inexact ones are rounded to odd (Boldo and Melquiond, "Emulation of
 /// FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008). What `half` makes of an `f64` leaves out its low 32
-/// bits, so that some numbers look halfway that are above.
+/// bits, so that some numbers look halfway that are above. The kernels have a function of their own, which the oracle judges by this one.
 pub(crate) fn to_odd(v: f64) -> f32 {
     let near = v as f32;
     let exact = f64::from(near);

@@ -70,9 +70,10 @@ fn moved(seed: u64, example: &Example, parts: f64) -> Vec<HostTensor> {
 }
 
 /// The largest distance between elements of each output, as a part of its largest one, or of what counts beside the gradient's norm:
-/// biases before a normalisation have no gradient but rounding.
+/// biases before a normalisation have no gradient but rounding. What is no number is infinitely far.
 fn distances(graph: &Graph, a: &[HostTensor], b: &[HostTensor]) -> Vec<f64> {
-    let largest = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let size = |v: &f64| if v.is_nan() { f64::INFINITY } else { v.abs() };
+    let largest = |values: &[f64]| values.iter().map(size).fold(0.0, f64::max);
     let norm = graph.outputs.iter().position(|output| output.name == "grad_norm").map_or(0.0, |i| largest(&a[i].to_f64()));
     let distance = |(a, b): (&HostTensor, &HostTensor)| {
         let (a, b) = (a.to_f64(), b.to_f64());

@@ -69,7 +69,7 @@ impl Network {
     /// Adds a layer, unless it does not fit.
     fn push(&mut self, layer: AnyLayer, sizes: Sizes) {
         let model = self.model.clone().push(layer);
-        if let Some(y) = output(&model, &self.x).filter(|y| (1..sizes.elements).contains(&y.elements())) {
+        if let Some(y) = output(&model, &self.x).filter(|y| (1..=sizes.elements).contains(&y.elements())) {
             (self.model, self.y) = (model, y);
         }
     }
