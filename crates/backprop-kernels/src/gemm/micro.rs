@@ -59,6 +59,14 @@ impl Lane {
             self.at = self.at.wrapping_offset(self.step);
         }
     }
+
+    /// Asks for the lines of the next four steps.
+    #[inline(always)]
+    pub fn advance_four(&mut self) {
+        if self.steps > 0 {
+            (0..4).for_each(|_| self.advance());
+        }
+    }
 }
 
 pub(crate) type TileFn = unsafe fn(&Tile);

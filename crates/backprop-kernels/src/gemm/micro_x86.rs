@@ -170,6 +170,30 @@ unsafe fn avx512<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile)
     }
 }
 
+/// One term of a tile, `$term` terms after the one that the addresses are of. With a mask, only its columns of the last vector are read:
+/// that takes an instruction more, and most tiles are full.
+macro_rules! term_avx2 {
+    ($t:ident, $acc:ident, $mask:expr, $a:ident, $b:ident, $row:ident, $term:literal) => {{
+        let columns = $b.wrapping_offset($term * $t.b_step);
+        let mut bv = [_mm256_setzero_ps(); NV];
+        for (j, bv) in bv.iter_mut().enumerate() {
+            let columns = columns.wrapping_add(8 * j);
+            *bv = match $mask {
+                Some(mask) if j + 1 == NV => _mm256_maskload_ps(columns, mask),
+                _ => _mm256_loadu_ps(columns),
+            };
+        }
+        each_row!(MR, I, {
+            let av = _mm256_broadcast_ss(
+                &*element::<PACKED>(&$a, I, $row).wrapping_offset($term * if PACKED { MR as isize } else { 1 }),
+            );
+            for (acc, bv) in $acc[I].iter_mut().zip(bv) {
+                *acc = _mm256_fmadd_ps(av, bv, *acc);
+            }
+        });
+    }};
+}
+
 /// # Safety
 /// `t` describes memory valid for MR rows, `t.k` terms and `t.cols` columns; the processor has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
@@ -179,24 +203,26 @@ unsafe fn avx2<const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile) {
     let mut acc = [[_mm256_setzero_ps(); NV]; MR];
     let row = if PACKED { 1 } else { t.a_row };
     let (mut a, mut b, mut ahead) = (bases::<PACKED>(t), t.b, t.ahead);
-    for _ in 0..t.k {
-        // SAFETY: the mask covers exactly the valid columns of B's last vector, and every row of A is valid at this step.
-        unsafe {
-            let mut bv = [_mm256_setzero_ps(); NV];
-            for (j, bv) in bv.iter_mut().enumerate() {
-                *bv = if j + 1 < NV {
-                    _mm256_loadu_ps(b.wrapping_add(8 * j))
-                } else {
-                    _mm256_maskload_ps(b.wrapping_add(8 * j), mask)
-                };
+    let adjacent = if PACKED { MR as isize } else { 1 };
+    let mut left = t.k;
+    if t.a_step == adjacent && tail >= 8 {
+        while left >= 4 {
+            ahead.advance_four();
+            // SAFETY: all columns of B's last vector are valid, and every row of A is at these steps.
+            unsafe {
+                term_avx2!(t, acc, None, a, b, row, 0);
+                term_avx2!(t, acc, None, a, b, row, 1);
+                term_avx2!(t, acc, None, a, b, row, 2);
+                term_avx2!(t, acc, None, a, b, row, 3);
             }
-            each_row!(MR, I, {
-                let av = _mm256_broadcast_ss(&*element::<PACKED>(&a, I, row));
-                for (acc, bv) in acc[I].iter_mut().zip(bv) {
-                    *acc = _mm256_fmadd_ps(av, bv, *acc);
-                }
-            });
+            a.iter_mut().for_each(|a| *a = a.wrapping_offset(4 * adjacent));
+            b = b.wrapping_offset(4 * t.b_step);
+            left -= 4;
         }
+    }
+    for _ in 0..left {
+        // SAFETY: the mask covers exactly the valid columns of B's last vector, and every row of A is valid at this step.
+        unsafe { term_avx2!(t, acc, Some(mask), a, b, row, 0) };
         a.iter_mut().for_each(|a| *a = a.wrapping_offset(t.a_step));
         b = b.wrapping_offset(t.b_step);
         ahead.advance();
