@@ -9,79 +9,8 @@ use backprop_kernels::{DType, Isa};
 
 mod common;
 use common::layer::Layer;
+use common::space::{Most, sizes};
 use common::{Dice, run_kernel, uniform};
-
-impl Dice {
-    /// Strides of a dense tensor with these extents whose dimensions lie in memory in random order.
-    fn dense(&mut self, extents: &[usize]) -> Vec<isize> {
-        let mut order: Vec<usize> = (0..extents.len()).collect();
-        for i in (1..order.len()).rev() {
-            order.swap(i, self.roll(0, i));
-        }
-        let (mut strides, mut size) = (vec![0; extents.len()], 1);
-        for d in order {
-            strides[d] = size as isize;
-            size *= extents[d].max(1);
-        }
-        strides
-    }
-
-    /// A convolution with at most `most` of everything; memory orders are random, or channel-last.
-    fn spec(&mut self, most: usize, channel_last: bool) -> ConvSpec {
-        let rank = self.roll(1, 3);
-        let kind = self.roll(0, 2);
-        let (feature_groups, batch_groups) = [(1, 1), (self.roll(2, 4), 1), (1, self.roll(2, 3))][kind];
-        let groups = feature_groups * batch_groups;
-        let (batch, channels) = (self.roll(1, most), self.roll(1, most));
-        let features = groups * self.roll(1, most);
-        let mut spatial: Vec<ConvDim> = (0..rank)
-            .map(|_| ConvDim {
-                input: self.roll(1, 9),
-                window: self.roll(1, 4),
-                output: self.roll(1, 9),
-                stride: self.roll(1, 3),
-                pad_low: self.roll(0, 4) as isize - 2,
-                lhs_dilation: [1, 1, 2, 3][self.roll(0, 3)],
-                rhs_dilation: [1, 1, 2][self.roll(0, 2)],
-                reverse: self.roll(0, 3) == 0,
-                ..ConvDim::UNIT
-            })
-            .collect();
-        let mut place = |outer: usize, inner: usize, pick: fn(&ConvDim) -> usize| {
-            let mut extents = vec![outer];
-            extents.extend(spatial.iter().map(pick));
-            extents.push(inner);
-            if channel_last {
-                let mut strides = vec![1; extents.len()];
-                for d in (1..extents.len()).rev() {
-                    strides[d - 1] = strides[d] * extents[d] as isize;
-                }
-                return strides;
-            }
-            self.dense(&extents)
-        };
-        let lhs = place(batch * batch_groups, channels * feature_groups, |d| d.input);
-        let rhs = place(channels, features, |d| d.window);
-        let out = place(batch, features, |d| d.output);
-        for (d, dim) in spatial.iter_mut().enumerate() {
-            (dim.lhs, dim.rhs, dim.out) = (lhs[d + 1], rhs[d + 1], out[d + 1]);
-        }
-        ConvSpec {
-            batch,
-            lhs_batch: lhs[0],
-            out_batch: out[0],
-            channels,
-            lhs_channel: lhs[rank + 1],
-            rhs_channel: rhs[0],
-            features,
-            rhs_feature: rhs[rank + 1],
-            out_feature: out[rank + 1],
-            feature_groups,
-            batch_groups,
-            spatial,
-        }
-    }
-}
 
 const LAYERS: [Layer; 11] = [
     Layer { batch: 2, size: 9, channels: 3, features: 10, window: 3, stride: 2, pad: 1, groups: 1 },
@@ -138,7 +67,7 @@ fn layers(dice: &mut Dice) -> Vec<Layer> {
 
 fn specs() -> Vec<ConvSpec> {
     let mut dice = Dice(1);
-    let mut all: Vec<ConvSpec> = (0..300).map(|i| dice.spec(if i % 3 == 0 { 20 } else { 5 }, i % 2 == 0)).collect();
+    let mut all: Vec<ConvSpec> = (0..300).map(|i| dice.spec(&Most::small(if i % 3 == 0 { 20 } else { 5 }), i % 2 == 0)).collect();
     all.extend(LAYERS.iter().chain(&DEPTHWISE).flat_map(Layer::specs));
     all.extend(LAYERS.iter().chain(&DEPTHWISE).flat_map(Layer::torch_specs));
     all.extend(WINOGRAD.iter().flat_map(Layer::specs).chain(WINOGRAD[1].torch_specs()).chain(WINOGRAD[5].torch_specs()));
@@ -149,19 +78,6 @@ fn specs() -> Vec<ConvSpec> {
     all.push(ConvSpec { channels: 0, ..empty.clone() });
     all.push(ConvSpec { features: 0, ..empty });
     all
-}
-
-/// Elements of (lhs, rhs, out).
-fn sizes(s: &ConvSpec) -> [usize; 3] {
-    let size = |dims: &[(usize, isize)], spatial: fn(&ConvDim) -> (usize, isize)| {
-        let all = dims.iter().copied().chain(s.spatial.iter().map(spatial));
-        all.map(|(extent, stride)| extent.saturating_sub(1) * stride as usize).sum::<usize>() + 1
-    };
-    [
-        size(&[(s.batch * s.batch_groups, s.lhs_batch), (s.channels * s.feature_groups, s.lhs_channel)], |d| (d.input, d.lhs)),
-        size(&[(s.channels, s.rhs_channel), (s.features, s.rhs_feature)], |d| (d.window, d.rhs)),
-        size(&[(s.batch, s.out_batch), (s.features, s.out_feature)], |d| (d.output, d.out)),
-    ]
 }
 
 /// Every index of a box, row-major.

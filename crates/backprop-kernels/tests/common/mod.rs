@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
 pub mod layer;
+pub mod space;
 
 use backprop_kernels::Kernel;
 use backprop_kernels::pool::Pool;
