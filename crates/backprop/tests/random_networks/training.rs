@@ -2,7 +2,7 @@
 
 use crate::network::{Dice, Example, Network};
 use backprop::{prelude::*, step::random_inputs as random_state};
-use backprop_check::random_inputs;
+use backprop_check::{Random, random_inputs};
 use backprop_core::grad;
 
 /// What the names of directions begin with, and of how gradients change along them.
@@ -30,7 +30,7 @@ pub fn example(seed: u64, random: &mut Dice, network: Network, plain: bool) -> E
     // Batch norm sees the parts.
     let alike = parts > 1 && !evaluates && graph.inputs.iter().all(|input| !input.name.contains("running"));
     let whole = alike.then(|| trace(&step.dtype(DType::F64), &batch));
-    let inputs = inputs(seed, &graph);
+    let inputs = inputs(seed, &graph, plain);
     Example { graph, inputs, double, whole, slopes }
 }
 
@@ -131,13 +131,21 @@ fn parts(random: &mut Dice, rows: usize) -> usize {
     if random.chance(0.3) && each > 1 && rows % each != 1 { parts } else { 1 }
 }
 
-/// Small numbers, no variance and no class below 0.
-fn inputs(seed: u64, graph: &Graph) -> Vec<HostTensor> {
+/// What products and differences make zeros of, or denormal numbers, and what is such a number itself.
+const SPECIAL: [f32; 8] = [0.0, -0.0, 1e-40, -1e-40, 2e-20, -1e-20, 1.3e-38, -1.5e-38];
+
+/// Small numbers, no variance and no class below 0. Every third network whose bits are compared has special numbers among them.
+fn inputs(seed: u64, graph: &Graph, plain: bool) -> Vec<HostTensor> {
     let mut inputs = random_inputs(seed, graph);
+    let mut random = Random::new(seed);
+    let special = if !plain && random.chance(0.3) { 0.2 } else { 0.0 };
     for (tensor, input) in inputs.iter_mut().zip(&graph.inputs) {
         let positive = input.name.ends_with("running_var") || input.name.starts_with("optimizer/") || input.name == "hyper";
         for v in tensor.as_mut_slice::<f32>().into_iter().flatten() {
             *v = if positive { v.abs() } else { 0.3 * *v };
+            if !positive && random.chance(special) {
+                *v = *random.pick(&SPECIAL);
+            }
         }
         tensor.as_mut_slice::<i32>().into_iter().flatten().for_each(|v| *v = v.abs());
     }
