@@ -60,14 +60,7 @@ impl Dice {
             let mut extents = vec![outer];
             extents.extend(spatial.iter().map(pick));
             extents.push(inner);
-            if channel_last {
-                let mut strides = vec![1; extents.len()];
-                for d in (1..extents.len()).rev() {
-                    strides[d - 1] = strides[d] * extents[d] as isize;
-                }
-                return strides;
-            }
-            self.dense(&extents)
+            if channel_last { row_major(&extents) } else { self.dense(&extents) }
         };
         let lhs = place(batch * batch_groups, channels * feature_groups, |d| d.input);
         let rhs = place(channels, features, |d| d.window);
@@ -90,6 +83,15 @@ impl Dice {
             spatial,
         }
     }
+}
+
+/// Strides of a row-major tensor with these extents.
+pub fn row_major(extents: &[usize]) -> Vec<isize> {
+    let mut strides = vec![1; extents.len()];
+    for d in (1..extents.len()).rev() {
+        strides[d - 1] = strides[d] * extents[d] as isize;
+    }
+    strides
 }
 
 /// Elements of (lhs, rhs, out).

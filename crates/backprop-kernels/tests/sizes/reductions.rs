@@ -1,7 +1,7 @@
 //! Reductions over any dimensions.
 
-use crate::common::uniform;
-use crate::common::{Dice, run_kernel};
+use crate::common::space::row_major;
+use crate::common::{Dice, run_kernel, uniform};
 use crate::{ELEMENTS, GUARD, address, assert_near, cases, pools, results};
 use backprop_kernels::{ArgReduce, ArgReduction, DType, Isa, Reduce, Reduction};
 
@@ -22,14 +22,6 @@ fn case(dice: &mut Dice) -> Case {
             return Case { dims, strides, reduced };
         }
     }
-}
-
-fn row_major(dims: &[usize]) -> Vec<isize> {
-    let mut strides = vec![1; dims.len()];
-    for d in (1..dims.len()).rev() {
-        strides[d - 1] = strides[d] * dims[d] as isize;
-    }
-    strides
 }
 
 impl Case {

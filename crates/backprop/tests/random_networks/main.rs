@@ -93,8 +93,8 @@ fn distances(graph: &Graph, a: &[HostTensor], b: &[HostTensor]) -> Vec<f64> {
 /// Where it takes one of a few thousand elements past a kink, gradients jump. Gives whether all is near, and finite.
 fn assert_agree(what: &str, graph: &Graph, [expected, moved, got]: [&[HostTensor]; 3]) -> bool {
     if !is_finite(got) {
-        // In double precision there is no end to numbers of which single precision has no squares; NaN is one of them.
-        let overflows = |output: &HostTensor| output.to_f64().iter().any(|v| v.is_nan() || v.abs() > TOO_LARGE);
+        // In double precision there is no end to numbers of which single precision has no squares. NaN proves nothing.
+        let overflows = |output: &HostTensor| output.to_f64().iter().any(|v| v.abs() > TOO_LARGE);
         assert!(expected.iter().any(overflows), "{what} is not finite\n{graph}");
         return false;
     }

@@ -30,9 +30,9 @@ pub struct Sizes {
 /// What derivatives can be tried out on.
 pub const TINY: Sizes = Sizes { elements: 3000, samples: 4, lines: 8, steps: 12, features: 12 };
 /// What an oracle can compute.
-pub const SMALL: Sizes = Sizes { elements: 10_000, samples: 7, lines: 14, steps: 40, features: 40 };
+pub const SMALL: Sizes = Sizes { elements: 20_000, samples: 7, lines: 14, steps: 40, features: 40 };
 /// What kernels cut into blocks and parts.
-pub const LARGE: Sizes = Sizes { elements: 100_000, samples: 48, lines: 32, steps: 100, features: 64 };
+pub const LARGE: Sizes = Sizes { elements: 150_000, samples: 48, lines: 32, steps: 100, features: 64 };
 
 /// What decides a network.
 pub struct Dice {
