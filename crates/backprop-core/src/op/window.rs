@@ -75,6 +75,11 @@ impl Window {
         plain && self.stride == self.size && self.padding.iter().all(|&p| p == (0, 0))
     }
 
+    /// Whether the windows of a dimension are its elements.
+    pub(crate) fn keeps(&self, dim: usize) -> bool {
+        (self.size[dim], self.stride[dim], self.padding[dim], self.base_dilation[dim]) == (1, 1, (0, 0), 1)
+    }
+
     /// Whether no two windows share an element.
     fn disjoint(&self) -> bool {
         let extents = self.size.iter().zip(&self.window_dilation).map(|(&size, &dilation)| dilate(size, dilation));

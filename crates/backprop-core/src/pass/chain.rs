@@ -5,7 +5,10 @@
 //! a sample fits a core's cache together. Only the order in which elements are computed changes: no bit does.
 
 use super::fuse::{Group, Kind};
-use crate::exec::native::ir::{Access, Def, Lowered, Node, NodeOp, Val};
+use crate::{
+    exec::native::ir::{Access, Def, Lowered, Node, NodeOp, Val},
+    op::{Op, ReduceWindow, SelectAndGather, SelectAndScatter},
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// When kernels are linked.
@@ -106,7 +109,7 @@ impl<'a> Linking<'a> {
         for (g, group) in groups.iter().enumerate() {
             group.nodes.iter().for_each(|&n| group_of[n] = g);
         }
-        let tall = |group: &Group| !matches!(group.kind, Kind::Tiled(n) if rows(graph, n) / parts < limits.rows_of(graph, n));
+        let tall = |group: &Group| !matches!(group.kind, Kind::Tiled(n) if rows(graph, n).is_some_and(|rows| rows / parts < limits.rows_of(graph, n)));
         let steps: Vec<Option<Steps>> = groups
             .iter()
             .map(|group| steps(graph, group, parts).filter(|steps| is_sum(graph, group, steps) || tall(group)))
@@ -258,11 +261,11 @@ impl<'a> Linking<'a> {
     }
 }
 
-/// Rows of a product, those of all batches together.
-fn rows(graph: &Lowered, product: usize) -> usize {
-    match &graph.nodes[product].op {
-        NodeOp::Product(product) => product.tile.map_or(0, |[batches, rows, _]| batches * rows),
-        _ => 0,
+/// Rows of a product, those of all batches together; `None` of what is none.
+fn rows(graph: &Lowered, node: usize) -> Option<usize> {
+    match &graph.nodes[node].op {
+        NodeOp::Product(product) => Some(product.tile.map_or(0, |[batches, rows, _]| batches * rows)),
+        _ => None,
     }
 }
 
@@ -313,7 +316,23 @@ fn input_steps(graph: &Lowered, node: &Node, parts: usize) -> Option<Vec<isize>>
             let elements = graph.values[node.outputs[0]].ty.elements();
             Some(product.parts(parts, elements).filter(|(part, _)| part.terms() <= TERMS)?.1.to_vec())
         }
+        NodeOp::Dense(op) if keeps_samples(op) => {
+            let scalar = |access: &Access| access.view.shape.is_empty().then_some(0);
+            node.inputs.iter().map(|access| scalar(access).or_else(|| leading(access))).collect()
+        }
         _ => None,
+    }
+}
+
+/// Whether a primitive makes its elements of a sample of those of the same sample alone.
+fn keeps_samples(op: &Op) -> bool {
+    match op {
+        Op::ReduceWindow(ReduceWindow { window, .. })
+        | Op::SelectAndScatter(SelectAndScatter { window, .. })
+        | Op::SelectAndGather(SelectAndGather { window, .. }) => window.keeps(0),
+        Op::Concatenate(concatenate) => concatenate.dim != 0,
+        Op::Pad(pad) => (pad.low[0], pad.high[0], pad.interior[0]) == (0, 0, 0),
+        _ => false,
     }
 }
 
@@ -367,10 +386,7 @@ pub(crate) fn part(graph: &Lowered, groups: &[Group], chains: &[Chain], parts: u
 /// Cuts the iteration space of a group whose nodes are those of a part.
 fn cut_space(part: &Lowered, group: &mut Group, parts: usize) {
     let tile = match group.kind {
-        Kind::Tiled(n) => match &part.nodes[n].op {
-            NodeOp::Product(product) => product.tile,
-            _ => None,
-        },
+        Kind::Tiled(n) => part.epilogue_tile(n),
         _ => None,
     };
     match (tile, group.dims.first_mut()) {

@@ -1,7 +1,7 @@
 //! Counts allocations: a step must make none.
 
 use super::{
-    Native, Options,
+    Link, Native, Options,
     assemble::{Settings, assemble},
     code::Step,
 };
@@ -9,7 +9,7 @@ use crate::{
     Builder, DType, HostTensor, Type,
     exec::{Program, Store},
     graph::Role,
-    op::{Reducer, ScanSpec, Window, scan},
+    op::{Pad, Reducer, ScanSpec, Window, scan},
     pass::chain::Limits,
 };
 use backprop_kernels::Isa;
@@ -144,6 +144,43 @@ fn what_follows_the_gradient_of_a_pool_happens_on_its_tiles() {
     let (fused, single) = (names(&native), names(&native.unfused()));
     assert!(fused.contains(&"select_and_scatter+select".to_owned()), "{fused:?}");
     assert!(single.contains(&"select_and_scatter".to_owned()), "{single:?}");
+}
+
+/// The kernels that pool 16 samples, join along a dimension, and move the samples down, all linked that can be.
+fn kernels_of_movement(window: Window, dim: usize, down: isize) -> Vec<String> {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, Type::new(DType::F32, [16, 8, 6]));
+    let pooled = x.exp().reduce_window(Reducer::Max, window);
+    let joined = pooled.concatenate(&[pooled.tanh()], dim);
+    let pad = Pad { low: vec![down, 1, -1], high: vec![-down, 0, 0], interior: vec![0; 3] };
+    b.output("y", Role::Data, joined.pad(b.scalar(DType::F32, 1.0), pad));
+    let native = Native::new(1, Isa::detect()).with(Options { link: Link::All, ..Options::default() });
+    let program = native.build(&b.with_graph(Clone::clone)).unwrap();
+    program.kernels().iter().map(|k| k.name.clone()).collect()
+}
+
+#[test]
+fn pools_and_moved_elements_go_sample_by_sample() {
+    let within = || Window { stride: vec![1, 2, 3], ..Window::new([1, 2, 3]) };
+    assert_eq!(kernels_of_movement(within(), 1, 0), ["exponential > reduce_window > tanh > concatenate > pad"]);
+    // Where samples meet or move, nothing is linked.
+    let across = Window { padding: vec![(0, 1), (0, 0), (0, 0)], ..Window::new([2, 2, 3]) };
+    assert!(kernels_of_movement(across, 1, 0).contains(&"exponential".to_owned()));
+    assert!(kernels_of_movement(within(), 0, 0).iter().all(|name| !name.contains("> concatenate")));
+    assert!(kernels_of_movement(within(), 1, 1).contains(&"pad".to_owned()));
+}
+
+#[test]
+fn the_gradient_of_a_pool_takes_over_the_memory_of_what_was_pooled() {
+    let b = Builder::new();
+    let x = b.input("x", Role::Data, Type::new(DType::F32, [4, 32, 32, 16]));
+    let w = b.input("w", Role::State, Type::new(DType::F32, [16, 16]));
+    let layer = x.linear(w).relu();
+    let pool = Window { stride: vec![1, 2, 2, 1], ..Window::new([1, 2, 2, 1]) };
+    b.output("gradient", Role::Data, layer.reduce_window(Reducer::Max, pool).exp().sum_all().grad(&[w])[0]);
+    let program = Native::new(1, Isa::detect()).build(&b.with_graph(Clone::clone)).unwrap();
+    let arena = program.memory().arena;
+    assert!(arena < 2 * 4 * 4 * 32 * 32 * 16, "{arena}");
 }
 
 #[test]

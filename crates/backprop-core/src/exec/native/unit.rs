@@ -149,7 +149,16 @@ fn tiled(graph: &Lowered, group: &Group, node: usize, stored: &[Val], plan: Plan
     let epilogue: Arc<dyn Epilogue> = Arc::new(TileEpilogue::new(&emitted.program, isa)?);
     let inputs = [n.inputs.clone(), starts(graph, &emitted.loads)].concat();
     let mut unit = unit(Work::Kernel(kernel(Some(epilogue))?), graph, &inputs, emitted.stores.clone());
-    let_replace(&mut unit, &emitted, &n.inputs);
+    match (&n.op, &n.inputs[..]) {
+        // A tile holds all elements of its windows, so that the operand of these has been read where the epilogue writes.
+        (NodeOp::Dense(_), [operand, source]) if graph.is_identity(operand) && operand.value != source.value => {
+            let_replace(&mut unit, &emitted, &n.inputs[1..]);
+            if !emitted.loads.contains(&operand.value) {
+                unit.in_step.iter_mut().for_each(|values| values.push(operand.value));
+            }
+        }
+        _ => let_replace(&mut unit, &emitted, &n.inputs),
+    }
     Ok(unit)
 }
 
