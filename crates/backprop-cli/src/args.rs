@@ -417,7 +417,7 @@ pub(crate) struct BenchExportOptions {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// How many batches
-    #[arg(long, value_name = "N", value_parser = count, default_value = "16")]
+    #[arg(long, value_name = "N", value_parser = count, default_value_t = backprop::bench::BATCHES)]
     pub(crate) batches: usize,
 }
 

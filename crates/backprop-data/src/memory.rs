@@ -44,6 +44,16 @@ impl InMemory {
         Self { name: name.into(), rows: 0, columns: Vec::new(), stored: Vec::new() }
     }
 
+    /// Columns without any row: what is known of data that are no longer needed.
+    pub fn without_rows(name: impl Into<String>, columns: &[Column]) -> Self {
+        let values = |column: &Column| match column.kind {
+            Kind::Number => Values::F32(Vec::new()),
+            Kind::Class(_) | Kind::Token(_) => Values::I32(Vec::new()),
+        };
+        let stored = |column: &Column| Stored { values: Arc::new(values(column)), offset: 0, stride: column.elements() };
+        Self { name: name.into(), rows: 0, columns: columns.to_vec(), stored: columns.iter().map(stored).collect() }
+    }
+
     /// Adds a column whose samples lie one after the other in `values`.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{DataError, Dataset, split};
+use crate::{DataError, Dataset, InMemory, split};
 
 /// The parts of a data source. Statistics must come from `train` alone.
 #[derive(Clone)]
@@ -39,6 +39,12 @@ impl Parts {
 
     fn new(train: Arc<dyn Dataset>, rule: Rule) -> Self {
         Self { train, validation: None, test: None, rule }
+    }
+
+    /// The same columns without any row, so that memory of the data can be given back.
+    #[must_use]
+    pub fn without_rows(&self) -> Self {
+        Self::new(Arc::new(InMemory::without_rows(self.train.name(), self.train.columns())), self.rule)
     }
 
     /// Adds a test part that exists as such.

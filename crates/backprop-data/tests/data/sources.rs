@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use backprop_data::{Dataset, IdxFiles, Kind, Normalise, Parts, Scale, Source, synthetic};
+use backprop_data::{DataError, Dataset, IdxFiles, Kind, Normalise, Parts, Scale, Source, synthetic};
 
 use crate::{gzip, idx_file};
 
@@ -58,6 +58,19 @@ fn digits_are_split_in_proportion_and_always_alike() {
     let mut same = [0; 64];
     again.fill_i32(0, &[0], &mut same).unwrap();
     assert_eq!(row, same);
+}
+
+#[test]
+fn columns_are_known_when_the_rows_are_gone() {
+    let parts = backprop_data::digits().unwrap();
+    let gone = parts.without_rows();
+    assert_eq!(gone.train.columns(), parts.train.columns());
+    assert!(gone.train.is_empty() && gone.validation.is_none() && gone.test.is_none());
+    for column in 0..gone.train.columns().len() {
+        assert!(gone.train.fill_f32(column, &[], &Scale::identity(), &mut []).is_ok());
+        let mut row = vec![0.0; gone.train.columns()[column].elements()];
+        assert!(matches!(gone.train.fill_f32(column, &[0], &Scale::identity(), &mut row), Err(DataError::NoRow { .. })));
+    }
 }
 
 #[test]

@@ -32,8 +32,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Batches that go round where no others are given.
-pub const BATCHES: usize = 16;
+/// Batches that go round where no others are given: one for each of the first losses.
+pub const BATCHES: usize = 10;
 
 /// The least steps to warm up.
 pub const WARM_UP: usize = 10;

@@ -8,6 +8,7 @@ use std::{
 };
 
 /// The columns that the network and the loss read, row by row: shared by all threads that fill batches.
+#[derive(Clone)]
 pub(super) struct Feed {
     pub(super) parts: Parts,
     pub(super) input: usize,

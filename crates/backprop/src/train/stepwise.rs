@@ -4,6 +4,7 @@ use super::{
     Part, TrainError, Trainer,
     feed::{Batch, Pass},
     find, is_weight,
+    loader::Loader,
     program::Runtime,
 };
 use crate::{
@@ -18,6 +19,7 @@ use backprop_core::{
     exec::{Memory, Profile, Store},
     pass, random,
 };
+use std::sync::Arc;
 
 /// A trainer that makes steps on the same batches over and over.
 pub(crate) struct Stepwise<'b> {
@@ -64,7 +66,10 @@ impl<'b> Stepwise<'b> {
         Stepwise::of(trainer, batches.into_iter().map(|[x, y]| Batch::of(x, y)).collect())
     }
 
-    fn of(trainer: Trainer<'b>, batches: Vec<Batch>) -> Result<Stepwise<'b>, TrainError> {
+    fn of(mut trainer: Trainer<'b>, batches: Vec<Batch>) -> Result<Stepwise<'b>, TrainError> {
+        // The batches are all that is read: the memory of the data is given back.
+        trainer.task.forget_rows();
+        trainer.loader = Loader::new(Arc::clone(trainer.task.feed()), 0);
         let groups = trainer.step.groups();
         let (rates, hyper) = (groups.rates(Clock::new(0, 1)), groups.hyper(0, 1));
         let (seed, step) = (trainer.seed()?, HostTensor::scalar(0_u32));
@@ -170,5 +175,29 @@ impl<'b> Stepwise<'b> {
         let rows = self.rows();
         let measured = find(&mut self.trainer.training, rows)?.finish()?;
         Ok(Outcome { loss: measured.loss_sum / measured.weight, finite: measured.finite })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, prelude::*};
+    use backprop_core::{Isa, exec::native::Native};
+    use backprop_data::{Parts, Source, synthetic};
+
+    #[test]
+    fn the_data_are_not_kept_beside_the_batches() {
+        let data: Arc<dyn backprop_data::Dataset> = Arc::new(synthetic::clusters(40, 3, 4, 1).unwrap());
+        let held = Arc::downgrade(&data);
+        let network = Sequential::new().push(Linear::new(4));
+        let mut config = Config::new(Source::Digits {}, network, CrossEntropy::new(), Sgd::new(0.1));
+        config.train.batch_size = 8;
+        let backend = Native::new(1, Isa::detect());
+        let trainer = Trainer::with_parts(config, Parts::shuffled(data), &backend).unwrap();
+        let mut steps = Stepwise::on_first_batches(trainer, 2).unwrap();
+        assert!(held.upgrade().is_none());
+        steps.compile().unwrap();
+        steps.start().unwrap();
+        assert!(steps.finish().unwrap().finite);
     }
 }

@@ -186,6 +186,11 @@ impl Task {
         }
     }
 
+    /// Gives back the memory of the data. No batch can be filled any more; what their columns are is still known.
+    pub(super) fn forget_rows(&mut self) {
+        self.feed = Arc::new(Feed { parts: self.feed.parts.without_rows(), ..Feed::clone(&self.feed) });
+    }
+
     /// What batches are filled from.
     pub(super) fn feed(&self) -> &Arc<Feed> {
         &self.feed
