@@ -109,7 +109,10 @@ impl<'a> Linking<'a> {
         for (g, group) in groups.iter().enumerate() {
             group.nodes.iter().for_each(|&n| group_of[n] = g);
         }
-        let tall = |group: &Group| !matches!(group.kind, Kind::Tiled(n) if rows(graph, n).is_some_and(|rows| rows / parts < limits.rows_of(graph, n)));
+        let tall = |group: &Group| match group.kind {
+            Kind::Tiled(n) => rows(graph, n).is_none_or(|rows| rows / parts >= limits.rows_of(graph, n)),
+            _ => true,
+        };
         let steps: Vec<Option<Steps>> = groups
             .iter()
             .map(|group| steps(graph, group, parts).filter(|steps| is_sum(graph, group, steps) || tall(group)))

@@ -81,7 +81,7 @@ impl Layer for BatchNorm {
             .track_running_stats
             .then(|| (cx.state("running_mean", [features], &Init::Zeros), cx.state("running_var", [features], &Init::Ones)));
         if let (Some((mean, variance)), false) = (tracked, cx.train()) {
-            return (x - mean) * (variance + self.eps).rsqrt() * weight + bias;
+            return (x - mean) * ((variance + self.eps).rsqrt() * weight) + bias;
         }
         let n = x.shape()[..rank - 1].iter().product::<usize>();
         if n < 2 {
@@ -188,7 +188,7 @@ pub(super) fn affine<'g>(cx: &mut Scope<'g>, shape: Shape, affine: bool) -> (Ten
 ///
 /// The derivative is `dx = rstd·(d̂ − mean(d̂) − x̂·mean(d̂·x̂))` with `d̂ = g·weight` and `x̂ = (x − mean)·rstd`: both papers' formula.
 /// A weight that is the same for all that is averaged stands before the brackets, so that the means are those of the parameters'
-/// gradients.
+/// gradients. Factors that a whole mean shares are multiplied first, once for all its elements.
 #[track_caller]
 pub(crate) fn normalise<'g>(
     region: &str,
@@ -210,21 +210,23 @@ pub(crate) fn normalise<'g>(
             let centred = x[0] - whole(mean);
             let rstd = (variance + eps).rsqrt();
             let [weight, bias] = [x[1], x[2]].map(|p| p.broadcast_in_dim(shape.clone(), along));
-            vec![centred * whole(rstd) * weight + bias, mean, variance, rstd]
+            let scaled = if others == *over { centred * whole(rstd * x[1]) } else { centred * whole(rstd) * weight };
+            vec![scaled + bias, mean, variance, rstd]
         },
         |s| {
             let (x, weight, g) = (s.inputs[0], s.inputs[1], s.cotangents[0]);
             let (mean, rstd) = (s.outputs[1], s.outputs[3]);
             let whole = |t| spread(t, &shape, over);
-            let normalised = (x - whole(mean)) * whole(rstd);
-            let sums = [(g * normalised).sum(&others), g.sum(&others)];
-            let dx = if others == *over {
-                whole(rstd * weight) * pull(g, normalised, sums, over)
-            } else {
-                let scaled = g * weight.broadcast_in_dim(shape.clone(), along);
-                whole(rstd) * pull(scaled, normalised, [(scaled * normalised).sum(over), scaled.sum(over)], over)
-            };
-            vec![Some(dx), Some(sums[0]), Some(sums[1])]
+            let centred = x - whole(mean);
+            if others == *over {
+                let sums = [(g * centred).sum(over) * rstd, g.sum(over)];
+                let dx = whole(rstd * weight) * pull(g, centred, rstd, sums, over);
+                return vec![Some(dx), Some(sums[0]), Some(sums[1])];
+            }
+            let scaled = g * weight.broadcast_in_dim(shape.clone(), along);
+            let sums = [(scaled * centred).sum(over) * rstd, scaled.sum(over)];
+            let dx = whole(rstd) * pull(scaled, centred, rstd, sums, over);
+            vec![Some(dx), Some((g * (centred * whole(rstd))).sum(&others)), Some(g.sum(&others))]
         },
     )
 }
@@ -248,10 +250,10 @@ fn moments<'g>(x: Tensor<'g>, over: &[usize]) -> [Tensor<'g>; 2] {
     [mean, (squares + (apart * apart).sum(&[0]) * count(within)) * (1.0 / count(over))]
 }
 
-/// `g − mean(g) − x̂·mean(g·x̂)`, given the sums of `g·x̂` and `g` over `over`.
-fn pull<'g>(g: Tensor<'g>, normalised: Tensor<'g>, sums: [Tensor<'g>; 2], over: &[usize]) -> Tensor<'g> {
+/// `g − mean(g) − x̂·mean(g·x̂)` with `x̂ = centred·rstd`, given the sums of `g·x̂` and `g` over `over`.
+fn pull<'g>(g: Tensor<'g>, centred: Tensor<'g>, rstd: Tensor<'g>, sums: [Tensor<'g>; 2], over: &[usize]) -> Tensor<'g> {
     let shape = g.shape();
-    let n = over.iter().map(|&d| shape[d]).product::<usize>();
-    let [product, mean] = sums.map(|sum| spread(sum * (1.0 / n as f64), &shape, over));
-    g - mean - normalised * product
+    let n = over.iter().map(|&d| shape[d]).product::<usize>() as f64;
+    let whole = |t| spread(t, &shape, over);
+    g - whole(sums[1] * (1.0 / n)) - centred * whole(rstd * (sums[0] * (1.0 / n)))
 }
