@@ -1,4 +1,4 @@
-//! Counts allocations: a step must make none.
+//! How kernels are formed, linked and placed; and allocations are counted, for a step must make none.
 
 use super::{
     Link, Native, Options,
